@@ -1,0 +1,87 @@
+"""A frozen image encoder and the card that says exactly which one it is."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .registry import Registry
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """What a record needs to know about an encoder."""
+
+    name: str  # as the user wrote it, for instance `mini_resnet_simclr` or `timm[model=vit_tiny_patch16_224]`
+    source: str  # where the weights come from: a file name, a hub id, `random`
+    architecture: str
+    revision: str  # pinned revision or pretrained tag of the source
+    sha256: str  # of the weights as loaded
+    input_size: int  # side of the square input, pixels
+    dim: int  # length of a feature vector
+    pooling: str  # `avg`, `token`, ...
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    crop_pct: float = 1.0  # centre crop = crop_pct of the resized image, as in timm
+
+    @property
+    def stage_size(self) -> int:
+        """Side in pixels that images are resized to before the crop to `input_size` (256 for 224 at crop_pct 0.875)."""
+        return round(self.input_size / self.crop_pct)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Backbone(nn.Module):
+    """A frozen encoder: images `(n, 3, s, s)` in [0, 1] with s = `spec.input_size` -> features `(n, spec.dim)` float32.
+
+    It owns its normalisation and pooling. It stays in eval mode, and none of its parameters requires a gradient;
+    gradients flow to the images.
+    """
+
+    def __init__(self, network: nn.Module, spec: BackboneSpec):
+        super().__init__()
+        self.network = network
+        self.spec = spec
+        self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
+        self.requires_grad_(False)
+        super().train(False)
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """A frozen backbone has no training mode."""
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        size = self.spec.input_size
+        if images.shape[-2:] != (size, size):
+            raise ValueError(f"{self.spec.name} takes {size}x{size} images, got {tuple(images.shape[-2:])}; apply a View first")
+        return self.network((images - self.mean) / self.std)
+
+
+class BackboneSource:
+    """Contract of a backbone plugin: a frozen dataclass whose fields are its parameters.
+
+        @BACKBONES.register("timm")
+        @dataclass(frozen=True)
+        class Timm(BackboneSource):
+            model: str
+            def load(self) -> Backbone: ...
+
+    `load` raises `UserError` for missing, truncated or unsafe weights. Weights are read with safetensors or
+    `torch.load(weights_only=True)` only.
+    """
+
+    name: str
+
+    def load(self) -> Backbone:
+        raise NotImplementedError
+
+
+BACKBONES: Registry[BackboneSource] = Registry("backbone", package="ddbench.backbones", group="ddbench.backbones")
+

@@ -1,0 +1,105 @@
+"""The feature bank: features of real images, computed once and memory-mapped.
+
+An entry is addressed by what determines it: weights sha256, preprocessing, dataset fingerprint, split, view, seed and
+precision. Methods, baselines and protocols share entries; an entry larger than memory is read through the map.
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .backbone import Backbone
+from .data import ImageData, Split, index_chunks, stage
+from .run import Phase, _untimed, derive_seed
+from .store import ArrayStore, default_cache
+from .views import CENTRE, View, apply, sample
+
+_PRECISION = "float32"
+
+
+@dataclass
+class FeatureBank:
+    """Features of the splits of a dataset under a backbone, from a content-addressed store."""
+
+    store: ArrayStore = field(default_factory=lambda: ArrayStore(default_cache() / "features"))
+    phase: Phase = _untimed
+    device: torch.device = torch.device("cpu")
+    chunk: int = 256
+    keys: list[str] = field(default_factory=list)  # entries asked for so far, in order
+    misses: list[str] = field(default_factory=list)  # those of them that had to be computed
+
+    def features(
+        self, backbone: Backbone, data: ImageData, split: str, *, view: View = CENTRE, copies: int = 1, seed: int = 0
+    ) -> Tensor:
+        """Features `(copies, n, d)` float32 of `split` (`train` or `test`), memory-mapped, read-only.
+
+        `copies` independent random views per image, drawn from `seed`; the deterministic centre view has one copy.
+        """
+        key = self._key(backbone, data, split, view, copies, seed)
+        if key not in self.keys:
+            self.keys.append(key)
+        found = self.store.get(key)
+        if found is None:
+            self.misses.append(key)
+            self._compute(key, backbone, getattr(data, split), view, copies, seed)
+            found = self.store.get(key)
+            assert found is not None
+        return as_tensor(found)
+
+    def _compute(self, key: str, backbone: Backbone, split: Split, view: View, copies: int, seed: int) -> None:
+        shape = (copies, len(split), backbone.spec.dim)
+        with self.phase("features") as span, self.store.create(key, shape, np.dtype(_PRECISION)) as out:
+            for copy in range(copies):
+                for indices, features in stream_features(backbone, split, view, derive_seed(seed, f"view {copy}"), self):
+                    out[copy, indices[0] : indices[-1] + 1] = features
+        self.store.annotate(key, {"cold_seconds": getattr(span, "seconds", None), "images": copies * len(split)})
+
+    def cold_seconds(self) -> float | None:
+        """Seconds it took, now or when they were first computed, to fill all entries asked for so far."""
+        seconds = [self.store.meta(key).get("cold_seconds") for key in self.keys]
+        return None if None in seconds else sum(s for s in seconds if s is not None)
+
+    @staticmethod
+    def _key(backbone: Backbone, data: ImageData, split: str, view: View, copies: int, seed: int) -> str:
+        spec = backbone.spec
+        facts = {
+            "weights": spec.sha256,
+            "architecture": spec.architecture,
+            "preprocessing": [spec.input_size, spec.stage_size, spec.pooling, spec.mean, spec.std],
+            "data": data.fingerprint,
+            "split": split,
+            "view": asdict(view),
+            "copies": copies,
+            "seed": seed if view.random else 0,
+            "precision": _PRECISION,
+            "layout": 1,  # raised when the computation changes
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def stream_features(
+    backbone: Backbone, split: Split, view: View, seed: int, bank: FeatureBank
+) -> Iterator[tuple[Tensor, np.ndarray]]:
+    """Indices and features `(k, d)` of one view of every image, chunk by chunk."""
+    spec = backbone.spec
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.Generator(bank.device).manual_seed(seed)
+    params = sample(view, len(split), generator, spec.input_size / spec.stage_size)
+    for indices in index_chunks(len(split), bank.chunk):
+        images = stage(split.images[indices].to(bank.device), spec.stage_size)
+        with torch.no_grad():
+            features = backbone(apply(view, images, params[indices], spec.input_size, noise))
+        yield indices, features.float().cpu().numpy()
+
+
+def as_tensor(array: np.ndarray) -> Tensor:
+    """A tensor on top of a read-only memory map, without a copy; nobody may write to it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch warns that the map is not writable; that is intended
+        return torch.from_numpy(array)

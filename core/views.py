@@ -1,0 +1,110 @@
+"""Views: the differentiable crop, flip and noise between an image and a backbone's input.
+
+A view maps staged images `(n, 3, R, R)` to backbone inputs `(n, 3, s, s)`, both in [0, 1] (noise may leave the range, as
+in LGM's released code, where it is not clamped). Geometry is one affine resampling per image; all random numbers are
+drawn on the CPU by `sample`, so that a chunk of a batch sees the same numbers as the whole batch.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .errors import UserError
+
+
+@dataclass(frozen=True)
+class View:
+    """Parameters of a random view. The default is the deterministic centre crop used for test images."""
+
+    flip: bool = False  # mirror left-right with probability 0.5
+    crop: tuple[float, float] | None = None  # random resized crop: range of the area fraction; None: centre crop
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)  # aspect ratio range of the crop, log-uniform
+    noise_p: float = 0.0  # probability of Gaussian noise per image
+    noise_std: float = 0.2  # pixel units of [0, 1]
+    noise_mean: float = 0.0  # 0.5 in LGM's code until 2026-03-31
+
+    @property
+    def random(self) -> bool:
+        return self.flip or self.crop is not None or self.noise_p > 0
+
+    @classmethod
+    def parse(cls, text: str, noise_mean: float = 0.0) -> "View":
+        """A view from `none` or names joined by `+` out of flip, crop, noise: `flip+crop+noise` is LGM's training
+        augmentation (`AugStandard` of the released code), `flip+crop` its probe's (`AugBasic`)."""
+        names = set() if text == "none" else set(text.split("+"))
+        if wrong := names - {"flip", "crop", "noise"}:
+            raise UserError(f"unknown augmentation {sorted(wrong)[0]!r}; write none or flip, crop, noise joined by +")
+        return cls(
+            flip="flip" in names,
+            crop=(0.08, 1.0) if "crop" in names else None,
+            noise_p=0.5 if "noise" in names else 0.0,
+            noise_mean=noise_mean,
+        )
+
+
+CENTRE = View()
+
+
+@dataclass(frozen=True)
+class ViewParams:
+    """The random numbers of n views: affine maps `(n, 2, 3)` and noise flags `(n,)`."""
+
+    theta: Tensor
+    noisy: Tensor
+
+    def __getitem__(self, index: slice | Tensor) -> "ViewParams":
+        return ViewParams(self.theta[index], self.noisy[index])
+
+
+def sample(view: View, n: int, generator: torch.Generator, centre_scale: float = 1.0) -> ViewParams:
+    """Draw the parameters of `n` independent views.
+
+    `centre_scale` = input_size / stage_size is the side fraction of the centre crop. The random resized crop follows
+    LGM's released code: width fraction sqrt(s r), height fraction sqrt(s / r), a uniform offset, no re-try, so that a side
+    may exceed the image by up to 15 % and show a black border.
+    """
+    theta = torch.zeros(n, 2, 3)
+    if view.crop is None:
+        theta[:, 0, 0] = theta[:, 1, 1] = centre_scale
+    else:
+        area = torch.empty(n).uniform_(*view.crop, generator=generator)
+        log_ratio = torch.empty(n).uniform_(math.log(view.ratio[0]), math.log(view.ratio[1]), generator=generator)
+        theta[:, 0, 0] = (area * log_ratio.exp()).sqrt()
+        theta[:, 1, 1] = (area / log_ratio.exp()).sqrt()
+        offset = torch.empty(n, 2).uniform_(-1, 1, generator=generator)
+        theta[:, 0, 2] = offset[:, 0] * (1 - theta[:, 0, 0])
+        theta[:, 1, 2] = offset[:, 1] * (1 - theta[:, 1, 1])
+    if view.flip:
+        mirrored = torch.rand(n, generator=generator) < 0.5
+        theta[mirrored, 0, 0] *= -1
+    noisy = torch.rand(n, generator=generator) < view.noise_p if view.noise_p > 0 else torch.zeros(n, dtype=torch.bool)
+    return ViewParams(theta, noisy)
+
+
+def apply(view: View, images: Tensor, params: ViewParams, size: int, noise: torch.Generator | None = None) -> Tensor:
+    """Views `(n, 3, size, size)` of `images (n, 3, R, R)`; `noise` (on the images' device) is needed where the view adds any.
+
+    Noise is drawn image by image in order from one stream, so on the CPU consecutive chunks of a batch draw what the
+    whole batch would.
+    """
+    if view.flip or view.crop is not None:
+        theta = params.theta.to(images)
+        grid = F.affine_grid(theta, [len(images), 3, size, size], align_corners=False)
+        images = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    else:
+        images = centre(images, size)
+    if view.noise_p > 0:
+        assert noise is not None, "a noisy view needs a generator"
+        shift = torch.randn(images.shape, generator=noise, device=images.device) * view.noise_std + view.noise_mean
+        images = images + shift.to(images) * params.noisy.to(images).view(-1, 1, 1, 1)
+    return images
+
+
+def centre(images: Tensor, size: int) -> Tensor:
+    """Deterministic centre crop of staged images to `(n, 3, size, size)`, exact pixels."""
+    top = (images.shape[-2] - size) // 2
+    left = (images.shape[-1] - size) // 2
+    return images[..., top : top + size, left : left + size]

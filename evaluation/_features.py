@@ -1,0 +1,56 @@
+"""Features of a set under evaluation, and what protocols read of its labels."""
+
+import torch
+from torch import Tensor
+
+from ..core.backbone import Backbone
+from ..core.data import ImageData, index_chunks, stage
+from ..core.ridge import one_hot
+from ..core.run import Run
+from ..core.sets import DistilledSet
+from ..core.views import CENTRE, View, apply, sample
+
+
+def no_class_targets(dset: DistilledSet) -> str | None:
+    """Why a classification probe cannot be trained on this set, or None."""
+    if dset.labels is None and dset.target_kind != "class_probabilities":
+        return f"the set has {dset.target_kind} and no class labels; a classification probe needs labels or class probabilities"
+    return None
+
+
+def class_targets(dset: DistilledSet) -> Tensor:
+    """Targets `(n, k)` of a classification probe: the set's class probabilities, or its labels one-hot."""
+    if dset.target_kind == "class_probabilities":
+        assert dset.targets is not None
+        return dset.targets
+    assert dset.labels is not None
+    return one_hot(dset.labels, dset.num_classes)
+
+
+def is_whole_train_split(dset: DistilledSet, data: ImageData) -> bool:
+    """True for a set that refers to every train image in order; its features are the bank's."""
+    if isinstance(dset.images, Tensor) or dset.indices is None or len(dset) != len(data.train):
+        return False
+    return bool((dset.indices == torch.arange(len(data.train))).all())
+
+
+def set_features(
+    backbone: Backbone, data: ImageData, dset: DistilledSet, run: Run, *, view: View = CENTRE, copies: int = 1
+) -> Tensor:
+    """Features `(copies, n, d)` of random views of a set's images (one copy of the centre view by default)."""
+    if is_whole_train_split(dset, data):
+        return run.bank.features(backbone, data, "train", view=view, copies=copies)
+    generator = run.generator("probe views")
+    noise = torch.Generator(run.device).manual_seed(run.seed)
+    spec = backbone.spec
+    out = torch.empty(copies, len(dset), spec.dim)
+    for indices in index_chunks(len(dset), run.chunk_size):
+        images = stage(dset.batch(indices).to(run.device), spec.stage_size)
+        per_pass = max(1, run.chunk_size // len(indices))
+        for copy in range(0, copies, per_pass):
+            k = min(per_pass, copies - copy)
+            params = sample(view, k * len(indices), generator, spec.input_size / spec.stage_size)
+            views = apply(view, images.repeat(k, 1, 1, 1), params, spec.input_size, noise)
+            with torch.no_grad():
+                out[copy : copy + k, indices] = backbone(views).float().view(k, len(indices), -1).cpu()
+    return out

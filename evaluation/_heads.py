@@ -1,0 +1,62 @@
+"""Many linear heads trained at once on shared or separate features: one batched Adam instead of one loop per seed."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+HEAD_STD = 0.01  # weight initialisation of the released LGM probe; its bias starts at 0
+
+FeaturesAt = Callable[[int, Tensor], Tensor]  # epoch, indices (seeds, batch) -> features (seeds, batch, d)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Training of a linear probe: Adam at `lr`, cosine to 0 over `epochs` stepped per epoch, batches of `batch`."""
+
+    lr: float
+    epochs: int
+    batch: int
+
+
+def new_heads(dim: int, num_classes: int, seeds: list[torch.Generator]) -> tuple[Tensor, Tensor]:
+    """Weights `(s, k, d)` ~ N(0, 0.01^2) and biases `(s, k)` = 0, each seed from its own stream."""
+    weight = torch.stack([torch.randn(num_classes, dim, generator=g) * HEAD_STD for g in seeds])
+    return weight, torch.zeros(len(seeds), num_classes)
+
+
+def train_heads(
+    heads: tuple[Tensor, Tensor], features_at: FeaturesAt, targets: Tensor, recipe: Recipe, orders: list[torch.Generator]
+) -> tuple[Tensor, Tensor]:
+    """Train s heads `(s, k, d)`, `(s, k)` by cross-entropy on targets `(n, k)`; each seed shuffles with its own stream.
+
+    Adam acts elementwise and the losses are summed over seeds, so every head takes the steps it would take alone.
+    """
+    weight, bias = (tensor.clone().requires_grad_() for tensor in heads)
+    adam = torch.optim.Adam([weight, bias], lr=recipe.lr)
+    n = len(targets)
+    for epoch in range(recipe.epochs):
+        for group in adam.param_groups:
+            group["lr"] = recipe.lr * (1 + math.cos(math.pi * epoch / recipe.epochs)) / 2
+        order = torch.stack([torch.randperm(n, generator=g) for g in orders])
+        for indices in order.split(recipe.batch, dim=1):
+            logits = torch.einsum("sbd,skd->sbk", features_at(epoch, indices), weight) + bias[:, None]
+            loss = -(F.log_softmax(logits, dim=-1) * targets[indices.to(targets.device)]).sum(-1).mean(1).sum()
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+    return weight.detach(), bias.detach()
+
+
+def head_accuracy(heads: tuple[Tensor, Tensor], features: Tensor, labels: Tensor, top: int = 1) -> list[float]:
+    """Top-`top` accuracy in percent of each of s heads on features `(n, d)`, chunk by chunk."""
+    weight, bias = heads
+    correct = torch.zeros(len(weight))
+    for z, y in zip(features.split(8192), labels.split(8192), strict=True):
+        logits = torch.einsum("nd,skd->snk", z.to(weight), weight) + bias[:, None]
+        hits = (logits.topk(min(top, logits.shape[-1]), dim=-1).indices == y.to(weight.device)[None, :, None]).any(-1)
+        correct += hits.sum(1).cpu()
+    return (100 * correct / len(labels)).tolist()

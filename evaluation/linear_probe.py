@@ -1,0 +1,130 @@
+"""Linear probes trained by gradient descent on augmented views: LGM's published protocol and an everyday one.
+
+Both train a linear head by Adam with a cosine schedule on flip + random-resized-crop views and report the last epoch's
+accuracy on centre crops of the test split (LGM, arXiv 2511.16674, appendix A.3 and released code). Nothing is selected on
+the test split. Five probe seeds train at once; each draws its initial weights and its batch order from its own stream.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..core.backbone import Backbone
+from ..core.data import ImageData, stage
+from ..core.method import PROTOCOLS, Evaluation, Protocol
+from ..core.params import Count, Positive
+from ..core.run import Run
+from ..core.sets import DistilledSet
+from ..core.views import View, apply, sample
+from ._features import class_targets, no_class_targets, set_features
+from ._heads import Recipe, head_accuracy, new_heads, train_heads
+
+Heads = tuple[Tensor, Tensor]
+
+
+def seed_streams(run: Run, seeds: int, purpose: str) -> list[torch.Generator]:
+    """One stream per probe seed."""
+    return [run.generator(f"{purpose} of probe seed {k}") for k in range(seeds)]
+
+
+def test_accuracy(heads: Heads, backbone: Backbone, data: ImageData, run: Run) -> Evaluation:
+    """Top-1 per seed and mean top-5 on the test split; its features are computed once and shared by all protocols."""
+    features = run.bank.features(backbone, data, "test")[0]
+    top1 = head_accuracy(heads, features, data.test.labels)
+    top5 = head_accuracy(heads, features, data.test.labels, top=5)
+    return Evaluation(tuple(top1), {"top5": sum(top5) / len(top5)})
+
+
+@PROTOCOLS.register("linear-probe")
+@dataclass(frozen=True)
+class LinearProbe(Protocol):
+    """Linear head on flip + crop views, own learning rate, views shared by all probe seeds; the everyday protocol."""
+
+    version: ClassVar[int] = 1
+
+    lr: Positive = 0.01  # chosen on validation splits, see docs/protocols.md; not scaled by the set's size
+    epochs: Count = 300
+    full_epochs: Count = 100  # for the full data, as in LGM's released code
+    batch: Count = 100  # full batch for smaller sets
+    seeds: Count = 5
+    augment: str = "flip+crop"
+    view_budget: Count = 12_000  # views computed in all; small sets see a new view every epoch
+    min_views: Count = 4  # views per image for sets that are larger than the budget
+
+    def supports(self, dset: DistilledSet) -> str | None:
+        return no_class_targets(dset)
+
+    def views_per_image(self, n: int, epochs: int) -> int:
+        """Distinct views of each of n images; epoch e sees view e modulo this number."""
+        return min(epochs, max(self.min_views, self.view_budget // n))
+
+    def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:
+        epochs = self.epochs if isinstance(dset.images, Tensor) else self.full_epochs
+        copies = self.views_per_image(len(dset), epochs)
+        features = set_features(backbone, data, dset, run, view=View.parse(self.augment), copies=copies).to(run.device)
+
+        def features_at(epoch: int, indices: Tensor) -> Tensor:
+            return features[epoch % copies][indices.to(features.device)]
+
+        heads = new_heads(backbone.spec.dim, dset.num_classes, seed_streams(run, self.seeds, "head"))
+        recipe = Recipe(self.lr, epochs, min(self.batch, len(dset)))
+        targets = class_targets(dset).to(run.device)
+        heads = (heads[0].to(run.device), heads[1].to(run.device))
+        heads = train_heads(heads, features_at, targets, recipe, seed_streams(run, self.seeds, "order"))
+        return test_accuracy(heads, backbone, data, run)
+
+
+@PROTOCOLS.register("lgm-probe")
+@dataclass(frozen=True)
+class LGMProbe(Protocol):
+    """The probe of LGM's released code: lr 0.001 * batch / 256, 1000 epochs, own views for every probe seed."""
+
+    version: ClassVar[int] = 1
+
+    base_lr: Positive = 0.001  # per 256 images of a batch; the rule leaves the head of a ten-image set near its initialisation
+    epochs: Count = 1000
+    batch: Count = 100  # min(100, n)
+    full_epochs: Count = 100  # the released full-data evaluation
+    full_batch: Count = 128
+    seeds: Count = 5
+    augment: str = "flip+crop"  # the paper's A.3 adds noise; the released probe does not
+
+    def supports(self, dset: DistilledSet) -> str | None:
+        return no_class_targets(dset)
+
+    def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:
+        small = isinstance(dset.images, Tensor)
+        batch = min(self.batch if small else self.full_batch, len(dset))
+        recipe = Recipe(self.base_lr * batch / 256, self.epochs if small else self.full_epochs, batch)
+        heads = new_heads(backbone.spec.dim, dset.num_classes, seed_streams(run, self.seeds, "head"))
+        live = _LiveViews(backbone, dset, View.parse(self.augment), seed_streams(run, self.seeds, "views"), run)
+        targets = class_targets(dset).to(run.device)
+        heads = (heads[0].to(run.device), heads[1].to(run.device))
+        heads = train_heads(heads, live, targets, recipe, seed_streams(run, self.seeds, "order"))
+        return test_accuracy(heads, backbone, data, run)
+
+
+@dataclass
+class _LiveViews:
+    """Features of fresh views at every step, each probe seed from its own stream."""
+
+    backbone: Backbone
+    dset: DistilledSet
+    view: View
+    streams: list[torch.Generator]
+    run: Run
+
+    def __call__(self, epoch: int, indices: Tensor) -> Tensor:
+        spec = self.backbone.spec
+        seeds, batch = indices.shape
+        params = [sample(self.view, batch, g, spec.input_size / spec.stage_size) for g in self.streams]
+        features = []
+        for k in range(seeds):
+            images = stage(self.dset.batch(indices[k]).to(self.run.device), spec.stage_size)
+            features.append(apply(self.view, images, params[k], spec.input_size))
+        pixels = torch.cat(features)
+        with torch.no_grad():
+            out = torch.cat([self.backbone(chunk).float() for chunk in pixels.split(self.run.chunk_size)])
+        return out.view(seeds, batch, -1)

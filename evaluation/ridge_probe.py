@@ -1,0 +1,117 @@
+"""Ridge probe: a closed-form linear classifier on centre-crop features, its ridge chosen on validation images.
+
+Fits the one-hot (or soft) targets with an intercept. The ridge, relative to the mean diagonal of the centred kernel, is
+chosen by accuracy on a stratified part of the train split that the set does not contain; for the full data the part is
+held out of the fit, which is then repeated on all images. The test split plays no role in the choice. One
+eigendecomposition serves the whole grid of ridges, in the sample or the feature space by shape.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..core.backbone import Backbone
+from ..core.data import ImageData, stratified_indices
+from ..core.method import PROTOCOLS, Evaluation, Protocol
+from ..core.params import Count
+from ..core.run import Run
+from ..core.sets import DistilledSet
+from ._features import class_targets, no_class_targets, set_features
+
+GRID = tuple(10.0**k for k in range(-6, 3))  # relative ridges
+_VALIDATION_SEED = 0  # the split is part of the protocol, the same for every run
+
+
+@dataclass(frozen=True)
+class RidgePath:
+    """Ridge solutions of one set for every ridge, by one eigendecomposition (float64).
+
+    With centred Z = U S V^T the weights at ridge r are V diag(s / (s^2 + r)) U^T Y; the intercept restores the means.
+    """
+
+    basis: Tensor  # (d, r) right singular vectors V
+    singular: Tensor  # (r,) singular values, descending
+    projected: Tensor  # (r, k) U^T Y
+    z_mean: Tensor  # (d,)
+    y_mean: Tensor  # (k,)
+    diagonal: float  # mean diagonal of the centred kernel
+
+    @classmethod
+    def fit(cls, z: Tensor, y: Tensor) -> "RidgePath":
+        """From features `(n, d)` and targets `(n, k)`."""
+        z, y = z.double(), y.double()
+        z_mean, y_mean = z.mean(0), y.mean(0)
+        z, y = z - z_mean, y - y_mean
+        if len(z) > z.shape[1]:  # Gram matrix of the smaller side
+            square, basis = torch.linalg.eigh(z.T @ z)
+            singular = square.clamp(min=0).sqrt()
+            projected = basis.T @ (z.T @ y) / singular.clamp(min=1e-12)[:, None]
+        else:
+            square, left = torch.linalg.eigh(z @ z.T)
+            singular = square.clamp(min=0).sqrt()
+            basis = z.T @ left / singular.clamp(min=1e-12)
+            projected = left.T @ y
+        keep = singular > singular.max() * 1e-7
+        diagonal = float(z.square().sum(1).mean())
+        return cls(basis[:, keep], singular[keep], projected[keep], z_mean, y_mean, diagonal)
+
+    def scores(self, features: Tensor, ridge: float) -> Tensor:
+        """Outputs `(n, k)` at a relative ridge for features `(n, d)`."""
+        weights = self.basis @ (self.projected * (self.singular / (self.singular**2 + ridge * self.diagonal))[:, None])
+        return (features.double() - self.z_mean) @ weights + self.y_mean
+
+    def accuracy(self, features: Tensor, labels: Tensor, ridge: float) -> float:
+        """Top-1 accuracy in percent, chunk by chunk."""
+        pairs = zip(features.split(8192), labels.split(8192), strict=True)
+        hits = sum(int((self.scores(z, ridge).argmax(1) == y).sum()) for z, y in pairs)
+        return 100 * hits / len(labels)
+
+
+def validation_indices(data: ImageData, dset: DistilledSet, fraction: float) -> tuple[Tensor, bool]:
+    """Train images to choose hyper-parameters on, and whether they must be held out of the set itself.
+
+    A stratified part of the train split without the images that the set contains; where the set is most of the split, the
+    part is taken out of the set instead.
+    """
+    _, part = stratified_indices(data.train.labels, fraction, _VALIDATION_SEED)
+    if dset.indices is None:
+        return part, False
+    outside = part[~torch.isin(part, dset.indices)]
+    return (outside, False) if len(outside) >= len(part) / 2 else (part, True)
+
+
+@PROTOCOLS.register("ridge-probe")
+@dataclass(frozen=True)
+class RidgeProbe(Protocol):
+    """Closed-form ridge classifier on centre-crop features, ridge chosen on validation images of the train split."""
+
+    version: ClassVar[int] = 1
+
+    max_validation: Count = 5000  # validation images at most
+
+    def supports(self, dset: DistilledSet) -> str | None:
+        return no_class_targets(dset)
+
+    def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:
+        features = set_features(backbone, data, dset, run)[0]
+        targets = class_targets(dset)
+        ridge = self.choose_ridge(backbone, data, dset, features, targets, run)
+        path = RidgePath.fit(features, targets)
+        top1 = path.accuracy(run.bank.features(backbone, data, "test")[0], data.test.labels, ridge)
+        return Evaluation((top1,), {"ridge": ridge})
+
+    def choose_ridge(
+        self, backbone: Backbone, data: ImageData, dset: DistilledSet, features: Tensor, targets: Tensor, run: Run
+    ) -> float:
+        """The relative ridge of the grid with the best validation accuracy; the largest of equals."""
+        fraction = min(0.2, self.max_validation / len(data.train))
+        part, held_out = validation_indices(data, dset, fraction)
+        if held_out:
+            assert dset.indices is not None
+            keep = ~torch.isin(dset.indices, part)
+            features, targets = features[keep], targets[keep]
+        path = RidgePath.fit(features, targets)
+        z, y = run.bank.features(backbone, data, "train")[0][part], data.train.labels[part]
+        return max(GRID, key=lambda ridge: (path.accuracy(z, y, ridge), ridge))

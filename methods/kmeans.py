@@ -1,0 +1,47 @@
+"""Real images nearest to the k-means centres of their class, k = IPC, by scikit-learn."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..core.backbone import Backbone
+from ..core.data import ImageData
+from ..core.method import METHODS, Method
+from ..core.params import Count
+from ..core.run import Run
+from ..core.sets import DistilledSet
+from ._real import pick_per_class
+
+
+def nearest_to_centres(z: Tensor, centres: Tensor) -> Tensor:
+    """For each centre `(k, d)`, the nearest row of z `(n, d)` that no earlier centre took; indices `(k,)`."""
+    distance = torch.cdist(centres, z)
+    chosen = []
+    for row in distance:
+        best = int(row.argmin())
+        chosen.append(best)
+        distance[:, best] = float("inf")
+    return torch.tensor(chosen)
+
+
+@METHODS.register("kmeans")
+@dataclass(frozen=True)
+class KMeans(Method):
+    """Real images nearest to the k-means centres of their class in feature space, k = IPC."""
+
+    restarts: Count = 3  # k-means++ starts; the best inertia is kept
+
+    real_images: ClassVar[bool] = True
+
+    def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
+        from sklearn import cluster
+
+        seed = int(torch.randint(2**31, (), generator=run.generator("k-means")))
+
+        def pick(z: Tensor, count: int) -> Tensor:
+            model = cluster.KMeans(count, n_init=self.restarts, random_state=seed).fit(z.numpy())
+            return nearest_to_centres(z, torch.from_numpy(model.cluster_centers_).to(z))
+
+        return pick_per_class(backbone, data, ipc, run, pick)

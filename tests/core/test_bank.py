@@ -1,0 +1,74 @@
+"""Features are computed once, are right, and are told apart by everything that determines them."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from ddbench.core.backbone import Backbone
+from ddbench.core.data import to_float
+from ddbench.core.run import Run
+from ddbench.core.views import View
+
+
+def test_centre_features_are_the_backbone_of_the_images(run, backbone, data):
+    found = run.bank.features(backbone, data, "test")
+    assert found.shape == (1, len(data.test), backbone.spec.dim)
+    torch.testing.assert_close(found[0], backbone(to_float(data.test.images[torch.arange(len(data.test))])))
+
+
+def test_chunk_size_changes_nothing_but_rounding(run, backbone, data, tmp_path):
+    view = View.parse("flip+crop+noise")
+    whole = run.bank.features(backbone, data, "train", view=view, copies=2).clone()
+    small = type(run.bank)(type(run.bank.store)(tmp_path / "other"), chunk=5)
+    torch.testing.assert_close(small.features(backbone, data, "train", view=view, copies=2), whole)
+    assert not torch.allclose(whole[0], whole[1])
+
+
+def test_a_second_request_computes_nothing(run, data, backbone):
+    first = run.bank.features(backbone, data, "train").clone()
+    again = type(run.bank)(run.bank.store)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Backbone, "forward", lambda *a: pytest.fail("computed again"))
+        assert torch.equal(again.features(backbone, data, "train"), first)
+    assert run.bank.misses == run.bank.keys == again.keys
+    assert again.misses == []
+
+
+def test_every_fact_that_moves_features_moves_the_address(run, backbone, data, make_data, make_backbone):
+    key = run.bank._key
+    crop = View.parse("crop")
+    base = (backbone, data, "train", crop, 2, 0)
+    spec = backbone.spec
+    changed_specs = [
+        dataclasses.replace(spec, **change)
+        for change in ({"sha256": "x"}, {"mean": (0, 0, 0)}, {"std": (1, 1, 1)}, {"crop_pct": 0.5}, {"pooling": "token"})
+    ]
+    others = [
+        *((Backbone(backbone.network, changed), *base[1:]) for changed in changed_specs),
+        (backbone, make_data(seed=1), *base[2:]),
+        (backbone, data, "test", crop, 2, 0),
+        (backbone, data, "train", View.parse("flip"), 2, 0),
+        (backbone, data, "train", crop, 3, 0),
+        (backbone, data, "train", crop, 2, 1),
+    ]
+    keys = {key(*base), *(key(*other) for other in others)}
+    assert len(keys) == 1 + len(others)
+    assert key(*base) == key(make_backbone(), make_data(), *base[2:])
+
+
+def test_phases_are_reported_only_when_something_is_computed(run, backbone, data):
+    from contextlib import contextmanager
+
+    seen = []
+
+    @contextmanager
+    def phase(name):
+        seen.append(name)
+        yield type("Span", (), {"seconds": 1.5})()
+
+    bank = dataclasses.replace(run.bank, phase=phase, keys=[], misses=[])
+    for _ in range(2):
+        Run(bank=bank).bank.features(backbone, data, "train")
+    assert seen == ["features"]
+    assert bank.cold_seconds() == 1.5

@@ -1,0 +1,96 @@
+"""A distilled set survives the disk, describes itself, and refuses nonsense."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from ddbench.core.errors import UserError
+from ddbench.core.sets import DistilledSet, class_labels, real_set
+
+
+def small(**changes):
+    fields = {
+        "images": torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)),
+        "labels": class_labels(2, 2),
+        "class_names": ("cat", "dog/wolf"),
+    }
+    return DistilledSet(**{**fields, **changes})
+
+
+def test_round_trip(tmp_path):
+    before = small(
+        targets=torch.randn(4, 6), target_kind="teacher_features", extras={"student_lr": 0.1}, provenance={"method": "x"}
+    )
+    before.save(tmp_path / "set")
+    after = DistilledSet.load(tmp_path / "set")
+    for name in ("images", "labels", "targets"):
+        assert torch.equal(getattr(after, name), getattr(before, name))
+    assert (after.extras, after.provenance, after.class_names) == (before.extras, before.provenance, before.class_names)
+    assert after.fingerprint() == before.fingerprint()
+    assert [p.name for p in tmp_path.iterdir()] == ["set"]
+
+
+def test_three_lines_of_torch_load_a_set_elsewhere(tmp_path):
+    small().save(tmp_path / "set")
+    tensors = load_file(tmp_path / "set" / "set.safetensors")
+    images, labels = tensors["images"], tensors["labels"]
+    assert images.shape == (4, 3, 8, 8)
+    assert labels.tolist() == [0, 0, 1, 1]
+
+
+def test_pngs_are_an_image_folder_of_the_same_pixels(tmp_path):
+    dset = small()
+    dset.save(tmp_path / "set")
+    files = sorted((tmp_path / "set" / "images").rglob("*.png"))
+    assert [f.parent.name for f in files] == ["cat", "cat", "dog_wolf", "dog_wolf"]
+    red, green, blue = Image.open(files[0]).getpixel((5, 2))
+    assert torch.allclose(dset.images[0, :, 2, 5] * 255, torch.tensor([red, green, blue]).float(), atol=0.51)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": torch.randn(4, 3, 8, 8)}, r"in \[0, 1\]"),
+        ({"labels": class_labels(2, 3)}, "4 images but 6 labels"),
+        ({"labels": None}, "needs labels, targets or both"),
+        ({"targets": torch.zeros(4, 2)}, "come together"),
+    ],
+)
+def test_nonsense_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        small(**changes)
+
+
+def test_a_set_of_references_stores_indices_and_needs_its_data(tmp_path, data, make_data):
+    dset = real_set(data, torch.tensor([3, 1]), copy=False)
+    dset.save(tmp_path / "set")
+    assert "images" not in load_file(tmp_path / "set" / "set.safetensors")
+    after = DistilledSet.load(tmp_path / "set", data)
+    assert torch.equal(after.batch(torch.arange(2)), data.train.images[torch.tensor([3, 1])] / 255)
+    with pytest.raises(UserError, match="give the dataset it was made from"):
+        DistilledSet.load(tmp_path / "set")
+    with pytest.raises(UserError, match="refers to other data"):
+        DistilledSet.load(tmp_path / "set", make_data(seed=1))
+
+
+def test_a_truncated_or_foreign_folder_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="is not a distilled set"):
+        DistilledSet.load(tmp_path)
+    small().save(tmp_path / "set")
+    file = tmp_path / "set" / "set.safetensors"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(UserError, match="cannot be read, it may be truncated"):
+        DistilledSet.load(tmp_path / "set")
+
+
+def test_a_failed_save_leaves_the_old_set(tmp_path, monkeypatch):
+    small().save(tmp_path / "set")
+    monkeypatch.setattr(json, "dumps", lambda *a, **k: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        small(images=torch.zeros(4, 3, 8, 8)).save(tmp_path / "set")
+    monkeypatch.undo()
+    assert DistilledSet.load(tmp_path / "set").images.any()
+    assert [p.name for p in tmp_path.iterdir()] == ["set"]

@@ -1,0 +1,77 @@
+"""Views: geometry against slow per-image versions, statistics, replay of noise across chunks."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ddbench.core.errors import UserError
+from ddbench.core.views import CENTRE, View, ViewParams, apply, sample
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def images(n=4, size=16):
+    return torch.rand(n, 3, size, size, generator=seeded(9))
+
+
+def test_parse():
+    assert View.parse("none") == CENTRE
+    assert View.parse("flip+crop+noise", noise_mean=0.5) == View(True, (0.08, 1.0), noise_p=0.5, noise_mean=0.5)
+    with pytest.raises(UserError, match="unknown augmentation 'rotate'; write none or"):
+        View.parse("flip+rotate")
+
+
+def test_centre_view_is_an_exact_crop():
+    x = images(size=20)
+    assert torch.equal(apply(CENTRE, x, sample(CENTRE, 4, seeded()), 16), x[..., 2:18, 2:18])
+
+
+def test_flip_alone_mirrors_about_half_of_the_images():
+    view = View(flip=True)
+    params = sample(view, 400, seeded())
+    mirrored = params.theta[:, 0, 0] < 0
+    assert 160 < mirrored.sum() < 240
+    x = images(400)
+    torch.testing.assert_close(apply(view, x, params, 16)[mirrored], x[mirrored].flip(-1), rtol=1e-4, atol=1e-5)
+
+
+def test_crop_of_a_quarter_is_that_quarter_enlarged():
+    """Area 1/4 at ratio 1, moved to the upper left corner, equals bilinear enlargement of that quarter inside its border."""
+    theta = torch.tensor([[[0.5, 0, -0.5], [0, 0.5, -0.5]]])
+    x = images(1)
+    found = apply(View(crop=(0.25, 0.25)), x, ViewParams(theta, torch.zeros(1, dtype=torch.bool)), 16)
+    expected = F.interpolate(x[..., :9, :9], scale_factor=2, mode="bilinear")[..., :16, :16]
+    torch.testing.assert_close(found[..., 1:, 1:], expected[..., 1:, 1:], rtol=1e-4, atol=1e-5)
+
+
+def test_crop_area_and_ratio_have_the_released_ranges():
+    params = sample(View(crop=(0.08, 1.0)), 5000, seeded())
+    width, height = params.theta[:, 0, 0], params.theta[:, 1, 1]
+    area, ratio = width * height, width / height
+    assert 0.08 <= area.min() < 0.1
+    assert 0.98 < area.max() <= 1.0001
+    assert abs(area.mean() - 0.54) < 0.01
+    assert 0.75 <= ratio.min() < 0.76
+    assert 1.32 < ratio.max() <= 1.3334
+    assert (params.theta[:, :, 2].abs() <= (1 - torch.stack([width, height], 1)).abs() + 1e-6).all()
+
+
+def test_noise_hits_half_of_the_images_with_the_given_moments():
+    view = View(noise_p=0.5, noise_std=0.2, noise_mean=0.5)
+    x = torch.zeros(400, 3, 8, 8)
+    out = apply(view, x, sample(view, 400, seeded()), 8, seeded(1))
+    hit = out.flatten(1).any(1)
+    assert 160 < hit.sum() < 240
+    assert abs(out[hit].mean() - 0.5) < 0.01
+    assert abs(out[hit].std() - 0.2) < 0.01
+
+
+def test_chunks_of_a_batch_draw_the_noise_of_the_whole_batch():
+    view = View.parse("flip+crop+noise")
+    x, params = images(5), sample(view, 5, seeded())
+    whole = apply(view, x, params, 16, seeded(2))
+    stream = seeded(2)
+    parts = [apply(view, x[i], params[i], 16, stream) for i in (slice(0, 1), slice(1, 4), slice(4, 5))]
+    assert torch.equal(torch.cat(parts), whole)

@@ -1,0 +1,182 @@
+"""Protocols: each against an independent version, and what all of them must respect."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import Ridge
+from sklearn.neighbors import KNeighborsClassifier
+
+from ddbench.core.data import to_float
+from ddbench.core.method import METHODS, PROTOCOLS
+from ddbench.core.sets import DistilledSet
+from ddbench.evaluation._heads import Recipe, head_accuracy, new_heads, train_heads
+from ddbench.evaluation.linear_probe import LGMProbe, LinearProbe, seed_streams
+from ddbench.evaluation.ridge_probe import RidgePath, RidgeProbe, validation_indices
+
+QUICK = {"linear-probe": {"epochs": 5, "full_epochs": 5}, "lgm-probe": {"epochs": 5, "full_epochs": 2}}
+
+
+def make(name):
+    return dataclasses.replace(PROTOCOLS.create(name), **QUICK.get(name, {}))
+
+
+def train_features(backbone, split):
+    return backbone(to_float(split.images[torch.arange(len(split))])).numpy()
+
+
+def random_set(data, run, ipc=2):
+    return METHODS.create("random").distill(None, data, ipc, run=run)
+
+
+@pytest.mark.parametrize(("n", "d"), [(6, 20), (40, 5), (2, 3)])
+@pytest.mark.parametrize("ridge", [1e-4, 0.1, 10.0])
+def test_ridge_path_is_scikit_learns_ridge(n, d, ridge):
+    generator = torch.Generator().manual_seed(0)
+    z, y, new = (torch.randn(s, generator=generator, dtype=torch.float64) for s in [(n, d), (n, 3), (9, d)])
+    path = RidgePath.fit(z, y)
+    expected = Ridge(alpha=ridge * path.diagonal, solver="svd").fit(z.numpy(), y.numpy()).predict(new.numpy())
+    np.testing.assert_allclose(path.scores(new, ridge).numpy(), expected, rtol=1e-6, atol=1e-8)
+
+
+def test_ridge_is_chosen_on_train_images_outside_the_set(backbone, data, run):
+    dset = random_set(data, run, ipc=1)
+    part, held_out = validation_indices(data, dset, 0.2)
+    assert not held_out
+    assert not set(part.tolist()) & set(dset.indices.tolist())
+    full = METHODS.create("full").distill(None, data, 1, run=run)
+    part, held_out = validation_indices(data, full, 0.2)
+    assert held_out
+    assert 5 <= len(part) <= len(data.train) / 4
+
+
+@pytest.mark.parametrize("name", ["ridge-probe", "linear-probe", "lgm-probe", "knn"])
+def test_test_labels_play_no_role_but_in_the_score(name, backbone, data, run):
+    """Shuffled test labels may change the accuracy, never what was chosen: predictions stay the same."""
+    dset = random_set(data, run)
+    honest = make(name).evaluate(backbone, data, dset, run=run)
+    flipped = dataclasses.replace(data, test=dataclasses.replace(data.test, labels=(data.test.labels + 1) % 3))
+    other = make(name).evaluate(backbone, flipped, dset, run=run)
+    assert honest.details.get("ridge") == other.details.get("ridge")
+    assert honest.top1 + other.top1 <= 100.001
+
+
+@pytest.mark.parametrize("name", ["ridge-probe", "linear-probe", "lgm-probe", "knn"])
+def test_an_easy_task_is_solved_and_repeats_exactly(name, backbone, data, run):
+    protocol = dataclasses.replace(make(name), **({"lr": 0.05, "epochs": 60} if name == "linear-probe" else {}))
+    dset = random_set(data, run, ipc=4)
+    first, second = (protocol.evaluate(backbone, data, dset, run=run) for _ in range(2))
+    assert first == second
+    assert len(first.top1_per_seed) == (5 if "l" in name[:1] else 1)
+    if name != "lgm-probe":  # its released learning rate does not move a head in 5 epochs
+        assert first.top1 > 60
+
+
+@pytest.mark.parametrize("name", ["ridge-probe", "linear-probe", "lgm-probe", "knn"])
+def test_sets_without_class_targets_are_refused_with_a_reason(name):
+    dset = DistilledSet(torch.zeros(2, 3, 4, 4), None, ("a", "b"), torch.zeros(2, 5), "teacher_features")
+    assert "needs labels or class probabilities" in PROTOCOLS.create(name).supports(dset)
+
+
+def test_soft_targets_are_what_is_learned(backbone, data, run):
+    """Class probabilities win over labels: a set labelled wrongly on purpose still follows its targets."""
+    dset = random_set(data, run, ipc=4)
+    wrong = dataclasses.replace(
+        dset, labels=(dset.labels + 1) % 3, targets=F.one_hot(dset.labels, 3).float(), target_kind="class_probabilities"
+    )
+    probe = RidgeProbe()
+    assert probe.evaluate(backbone, data, wrong, run=run) == probe.evaluate(backbone, data, dset, run=run)
+
+
+def test_knn_is_scikit_learns(backbone, data, run):
+    dset = random_set(data, run, ipc=5)
+    model = KNeighborsClassifier(1, metric="cosine").fit(backbone(dset.images).numpy(), dset.labels.numpy())
+    expected = 100 * model.score(train_features(backbone, data.test), data.test.labels.numpy())
+    assert PROTOCOLS.create("knn").evaluate(backbone, data, dset, run=run).top1 == pytest.approx(expected)
+
+
+def test_batched_heads_are_the_heads_trained_one_by_one():
+    """Each seed alone, with torch's Linear, Adam and cosine scheduler, takes the same steps."""
+    z = torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
+    targets = F.one_hot(torch.arange(7) % 3, 3).float()
+    recipe = Recipe(lr=0.05, epochs=6, batch=3)
+
+    def streams(purpose):
+        return [torch.Generator().manual_seed(hash((purpose, k)) % 1000) for k in range(3)]
+
+    heads = new_heads(4, 3, streams("head"))
+    weight, bias = train_heads(heads, lambda epoch, index: z[index], targets, recipe, streams("order"))
+    for k, order in enumerate(streams("order")):
+        alone = torch.nn.Linear(4, 3)
+        alone.weight.data, alone.bias.data = heads[0][k].clone(), heads[1][k].clone()
+        adam = torch.optim.Adam(alone.parameters(), lr=recipe.lr)
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, recipe.epochs)
+        for _ in range(recipe.epochs):
+            for batch in torch.randperm(7, generator=order).split(3):
+                adam.zero_grad()
+                F.cross_entropy(alone(z[batch]), targets[batch]).backward()
+                adam.step()
+            cosine.step()
+        torch.testing.assert_close(weight[k], alone.weight.detach(), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(bias[k], alone.bias.detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_heads_start_as_released():
+    weight, bias = new_heads(500, 10, [torch.Generator().manual_seed(k) for k in range(2)])
+    assert abs(weight.std() - 0.01) < 2e-4
+    assert not bias.any()
+    assert not torch.equal(weight[0], weight[1])
+
+
+def test_head_accuracy_counts_top_k():
+    z, labels = torch.eye(3), torch.tensor([0, 1, 0])
+    weight = torch.eye(3)[None] + torch.tensor([[[0, 0, 0.5], [0, 0, 0], [0, 0, 0]]])
+    assert head_accuracy((weight, torch.zeros(1, 3)), z, labels) == pytest.approx([200 / 3])
+    assert head_accuracy((weight, torch.zeros(1, 3)), z, labels, top=2) == [100]
+
+
+def test_probe_seeds_do_not_depend_on_how_many_there_are(backbone, data, run):
+    dset = random_set(data, run)
+    many, few = (dataclasses.replace(make("lgm-probe"), seeds=k).evaluate(backbone, data, dset, run=run) for k in (5, 2))
+    assert many.top1_per_seed[:2] == few.top1_per_seed
+    assert len({int(g.initial_seed()) for g in seed_streams(run, 5, "head")}) == 5
+
+
+def test_released_learning_rate_rule():
+    """lr 0.001 * batch / 256 with batch min(100, n): 3.9e-4 at 100 images, 3.9e-5 at 10 (LGM's released code)."""
+    rates = []
+
+    class Stop(Exception):
+        pass
+
+    def spy(heads, features_at, targets, recipe, orders):
+        rates.append((recipe.lr, recipe.batch, recipe.epochs))
+        raise Stop
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ddbench.evaluation.linear_probe.train_heads", spy)
+        for n in (10, 300):
+            dset = DistilledSet(torch.zeros(n, 3, 16, 16), torch.zeros(n, dtype=torch.long), ("a", "b"))
+            with pytest.raises(Stop):
+                LGMProbe().evaluate(*_tiny(), dset, run=_run())
+    assert rates == [(0.001 * 10 / 256, 10, 1000), (0.001 * 100 / 256, 100, 1000)]
+
+
+def _tiny():
+    from ddbench.core.backbone import Backbone, BackboneSpec
+
+    spec = BackboneSpec("x", "random", "flat", "0", "x", 16, 3, "avg", (0, 0, 0), (1, 1, 1))
+    return Backbone(torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()), spec), None
+
+
+def _run():
+    from ddbench.core.run import Run
+
+    return Run(bank=None)
+
+
+def test_view_pool_of_the_everyday_probe():
+    probe = LinearProbe(epochs=300, view_budget=12_000, min_views=4)
+    assert [probe.views_per_image(n, 300) for n in (10, 100, 1000, 50_000)] == [300, 120, 12, 4]
