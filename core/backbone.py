@@ -84,4 +84,3 @@ class BackboneSource:
 
 
 BACKBONES: Registry[BackboneSource] = Registry("backbone", package="ddbench.backbones", group="ddbench.backbones")
-

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .backbone import Backbone
 from .data import ImageData, Split, index_chunks, stage
-from .run import Phase, _untimed, derive_seed
+from .run import CPU, Phase, _untimed, derive_seed
 from .store import ArrayStore, default_cache
 from .views import CENTRE, View, apply, sample
 
@@ -29,7 +29,7 @@ class FeatureBank:
 
     store: ArrayStore = field(default_factory=lambda: ArrayStore(default_cache() / "features"))
     phase: Phase = _untimed
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
     chunk: int = 256
     keys: list[str] = field(default_factory=list)  # entries asked for so far, in order
     misses: list[str] = field(default_factory=list)  # those of them that had to be computed

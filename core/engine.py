@@ -39,7 +39,7 @@ class FeatureEngine:
     def step(self, images: nn.Module, objective: Objective, generator: torch.Generator) -> Tensor:
         """Add d loss / d parameters of `images` to their `.grad` and return the loss (detached scalar).
 
-        `images(slice)` renders `(k, 3, R, R)` in [0, 1], R the backbone's stage size. `generator` (CPU) draws this step's views.
+        `images(slice)` renders `(k, 3, R, R)` in [0, 1], R the backbone's stage size. `generator` (CPU) draws the views.
         """
         batch = _Batch.draw(len(images), self.views, generator, self.backbone)  # type: ignore[arg-type]
         chunks = batch.chunks(self.chunk)

@@ -12,6 +12,7 @@ import torch
 if TYPE_CHECKING:
     from .bank import FeatureBank
 
+CPU = torch.device("cpu")
 Progress = Callable[[int, int, float | None], None]  # step (from 1), number of steps, loss
 Phase = Callable[[str], AbstractContextManager[Any]]
 
@@ -38,7 +39,7 @@ class Run:
     """
 
     seed: int = 0
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
     bank: "FeatureBank" = field(default_factory=_default_bank)
     progress: Progress = _silent
     phase: Phase = _untimed

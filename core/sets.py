@@ -63,7 +63,8 @@ class DistilledSet:
         if isinstance(self.images, Tensor):
             low, high = self.images.aminmax()
             if self.images.ndim != 4 or self.images.shape[1] != 3 or low < 0 or high > 1:
-                raise ValueError(f"images are (n, 3, h, w) in [0, 1], got {tuple(self.images.shape)} in [{low:.3g}, {high:.3g}]")
+                shape = tuple(self.images.shape)
+                raise ValueError(f"images are (n, 3, h, w) in [0, 1], got {shape} in [{low:.3g}, {high:.3g}]")
 
     def __len__(self) -> int:
         return len(self.images)

@@ -28,7 +28,7 @@ from ..core.engine import FeatureEngine, Objective
 from ..core.images import Pixels, Pyramid
 from ..core.method import METHODS, Method
 from ..core.optimise import Schedule, optimise
-from ..core.params import Count, Natural, NonNegative, Positive
+from ..core.params import Count, Natural, Positive
 from ..core.real import RealBatches
 from ..core.ridge import add_bias, mean_diagonal, one_hot, solve_ridge
 from ..core.run import Run
@@ -83,7 +83,8 @@ class CLPDD(Method):
         labels = class_labels(data.num_classes, ipc)
         images = self.initial_images(len(labels), backbone, run).to(run.device)
         engine = FeatureEngine(backbone, self.views(), run.chunk_size)
-        real = RealBatches.of(self.real_features(backbone, data, run), data.train.labels, self.real_batch, self.balanced, run.device)
+        bank = self.real_features(backbone, data, run)
+        real = RealBatches.of(bank, data.train.labels, self.real_batch, self.balanced, run.device)
         generator = run.generator("real batches")
         targets = one_hot(labels, data.num_classes).repeat(len(engine.views), 1).to(run.device)
 

@@ -1,0 +1,236 @@
+"""Datasets of torchvision in their published layouts, found under `root` and downloaded only when asked to.
+
+Splits are the official ones, except that EuroSAT has none (stratified 80/20 by a fixed seed) and that Flowers-102 trains on
+its official train split of 1,020 images, as LGM does. DTD trains on train + val of its first partition, Pets and Aircraft
+on trainval.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torchvision import datasets as tv
+
+from ..core.data import DATASETS, ArrayImages, DataSource, ImageData, Split, array_fingerprint, stratified_indices
+from ..core.errors import UserError
+from ..core.params import Count, Positive
+from ._files import file_data
+from .arrays import limited
+from .folder import Folder
+
+_EUROSAT_SEED = 0
+
+
+def default_root() -> Path:
+    """DDBENCH_DATA, or `data` in the working folder."""
+    return Path(os.environ.get("DDBENCH_DATA", "data"))
+
+
+@dataclass(frozen=True)
+class _TorchvisionSource(DataSource):
+    """Finds a torchvision dataset under `root`; subclasses say how to open its parts."""
+
+    root: Path = field(default_factory=default_root)
+    download: bool = False
+
+    manual: ClassVar[str] = ""  # how to get data that torchvision cannot download
+
+    def opened(self, cls: Callable[..., Any], **arguments: Any) -> Any:
+        """The torchvision dataset object; a one-line error where its files are missing or fail their checksum."""
+        if not self.manual:
+            arguments["download"] = self.download
+        try:
+            return cls(str(self.root), **arguments)
+        except (RuntimeError, OSError, ValueError) as error:
+            cure = self.manual or f"run once with {self.name}[download=true]"
+            reason = " ".join(str(error).split())[:120]
+            raise UserError(f"{self.name} is missing or corrupt under {self.root.absolute()} ({reason}); {cure}") from error
+
+
+@dataclass(frozen=True)
+class _InMemory(_TorchvisionSource):
+    """Small sets of one image size, held in memory."""
+
+    train_limit: Count | None = None  # the first N train images
+    test_limit: Count | None = None
+
+    parts: ClassVar[tuple[dict[str, Any], dict[str, Any]]] = ({"train": True}, {"train": False})
+    dataset: ClassVar[Callable[..., Any]]
+
+    def load(self) -> ImageData:
+        cls = type(self).__dict__["dataset"]
+        train, test = (self.opened(cls, **part) for part in self.parts)
+        names = tuple(map(str, getattr(train, "classes", range(10))))
+        splits = limited(_array_split(train), self.train_limit), limited(_array_split(test), self.test_limit)
+        return ImageData(self.name, *splits, class_names=names, fingerprint=array_fingerprint(*splits))
+
+
+def _array_split(dataset: Any) -> Split:
+    """torchvision keeps CIFAR as (n, h, w, 3) with `targets`, SVHN and STL-10 as (n, 3, h, w) with `labels`."""
+    images = dataset.data
+    if images.shape[-1] == 3:
+        images = images.transpose(0, 3, 1, 2)
+    labels = getattr(dataset, "targets", None)
+    labels = dataset.labels if labels is None else labels
+    return Split(ArrayImages(np.ascontiguousarray(images)), torch.as_tensor(np.asarray(labels), dtype=torch.int64))
+
+
+@DATASETS.register("cifar10")
+@dataclass(frozen=True)
+class CIFAR10(_InMemory):
+    """CIFAR-10 (Krizhevsky 2009): 50,000 / 10,000 images of 32 px, 10 classes."""
+
+    dataset = tv.CIFAR10
+
+
+@DATASETS.register("cifar100")
+@dataclass(frozen=True)
+class CIFAR100(_InMemory):
+    """CIFAR-100 (Krizhevsky 2009): 50,000 / 10,000 images of 32 px, 100 classes."""
+
+    dataset = tv.CIFAR100
+
+
+@DATASETS.register("stl10")
+@dataclass(frozen=True)
+class STL10(_InMemory):
+    """STL-10 (Coates et al. 2011): 5,000 / 8,000 labelled images of 96 px, 10 classes."""
+
+    parts = ({"split": "train"}, {"split": "test"})
+    dataset = tv.STL10
+
+
+@DATASETS.register("svhn")
+@dataclass(frozen=True)
+class SVHN(_InMemory):
+    """SVHN (Netzer et al. 2011): 73,257 / 26,032 house-number digits of 32 px, 10 classes."""
+
+    parts = ({"split": "train"}, {"split": "test"})
+    dataset = tv.SVHN
+
+
+@dataclass(frozen=True)
+class _Files(_TorchvisionSource):
+    """Sets of image files of varying size, decoded to squares of `size` pixels."""
+
+    size: Count = 256  # shorter side, then centre crop; pixels
+    memory_limit_gb: Positive = 2.0  # larger sets are decoded at each access instead of once
+    train_limit: Count | None = None  # the first N train images
+    test_limit: Count | None = None
+
+    def load(self) -> ImageData:
+        (train, train_labels), (test, test_labels), names = self.listing()
+        train, train_labels = train[: self.train_limit], train_labels[: self.train_limit]
+        test, test_labels = test[: self.test_limit], test_labels[: self.test_limit]
+        return file_data(self.name, (train, train_labels), (test, test_labels), names, self.size, self.memory_limit_gb)
+
+    def listing(self) -> tuple[tuple[list[Path], list[int]], tuple[list[Path], list[int]], tuple[str, ...]]:
+        """(files, labels) of train, (files, labels) of test, class names."""
+        cls, names = type(self).__dict__["dataset"], None
+        both = []
+        for parts in type(self).__dict__["parts"]:
+            opened = [self.opened(cls, **part) for part in parts]
+            names = names or getattr(opened[0], "classes", None)
+            both.append(_joined([_listed(dataset) for dataset in opened]))
+        names = tuple(names or map(str, range(1 + max(both[0][1]))))
+        return both[0], both[1], tuple(map(str, names))
+
+
+def _listed(dataset: Any) -> tuple[list[Path], list[int]]:
+    """torchvision keeps files and labels under one of three pairs of names."""
+    samples = getattr(dataset, "_samples", None) or getattr(dataset, "samples", None)
+    if samples is not None:
+        return [Path(file) for file, _ in samples], [int(label) for _, label in samples]
+    files = getattr(dataset, "_image_files", None) or dataset._images
+    return [Path(file) for file in files], [int(label) for label in dataset._labels]
+
+
+def _joined(parts: list[tuple[list[Path], list[int]]]) -> tuple[list[Path], list[int]]:
+    return [file for files, _ in parts for file in files], [label for _, labels in parts for label in labels]
+
+
+_TRAIN, _VAL, _TEST, _TRAINVAL = ({"split": name} for name in ("train", "val", "test", "trainval"))
+
+
+@DATASETS.register("flowers102")
+@dataclass(frozen=True)
+class Flowers102(_Files):
+    """Oxford Flowers-102 (Nilsback and Zisserman 2008): official train 1,020 / test 6,149 images, 102 classes."""
+
+    dataset, parts = tv.Flowers102, ([_TRAIN], [_TEST])
+
+
+@DATASETS.register("food101")
+@dataclass(frozen=True)
+class Food101(_Files):
+    """Food-101 (Bossard et al. 2014): 75,750 / 25,250 images, 101 classes."""
+
+    dataset, parts = tv.Food101, ([_TRAIN], [_TEST])
+
+
+@DATASETS.register("pets")
+@dataclass(frozen=True)
+class Pets(_Files):
+    """Oxford-IIIT Pets (Parkhi et al. 2012): trainval 3,680 / test 3,669 images, 37 classes."""
+
+    dataset, parts = tv.OxfordIIITPet, ([_TRAINVAL], [_TEST])
+
+
+@DATASETS.register("dtd")
+@dataclass(frozen=True)
+class DTD(_Files):
+    """Describable Textures (Cimpoi et al. 2014), partition 1: train + val 3,760 / test 1,880 images, 47 classes."""
+
+    dataset, parts = tv.DTD, ([_TRAIN, _VAL], [_TEST])
+
+
+@DATASETS.register("gtsrb")
+@dataclass(frozen=True)
+class GTSRB(_Files):
+    """German Traffic Signs (Stallkamp et al. 2012): 26,640 / 12,630 images, 43 classes."""
+
+    dataset, parts = tv.GTSRB, ([_TRAIN], [_TEST])
+
+
+@DATASETS.register("aircraft")
+@dataclass(frozen=True)
+class Aircraft(_Files):
+    """FGVC Aircraft (Maji et al. 2013), variants: trainval 6,667 / test 3,333 images, 100 classes."""
+
+    dataset, parts = tv.FGVCAircraft, ([_TRAINVAL], [_TEST])
+
+
+@DATASETS.register("cars")
+@dataclass(frozen=True)
+class Cars(_Files):
+    """Stanford Cars (Krause et al. 2013): 8,144 / 8,041 images, 196 classes; its download site is gone."""
+
+    dataset, parts = tv.StanfordCars, ([_TRAIN], [_TEST])
+    manual = "its site is gone: place stanford_cars/ (cars_train, cars_test, devkit, cars_test_annos_withlabels.mat) there"
+
+
+@DATASETS.register("eurosat")
+@dataclass(frozen=True)
+class EuroSAT(_Files):
+    """EuroSAT RGB (Helber et al. 2019): 27,000 images of 64 px, 10 classes; no official split, stratified 80/20 here."""
+
+    size: Count = 64
+
+    def listing(self) -> tuple[tuple[list[Path], list[int]], tuple[list[Path], list[int]], tuple[str, ...]]:
+        opened = self.opened(tv.EuroSAT)
+        files, labels = _listed(opened)
+        rest, part = stratified_indices(torch.tensor(labels), 0.2, _EUROSAT_SEED)
+        train, test = (([files[i] for i in chosen], [labels[i] for i in chosen]) for chosen in (rest.tolist(), part.tolist()))
+        return train, test, tuple(opened.classes)
+
+
+@DATASETS.register("imagenet")
+@dataclass(frozen=True)
+class ImageNet(Folder):
+    """ImageNet-1k (Russakovsky et al. 2015) as root/train/WNID/* and root/val/WNID/*; the test split is val."""
+
+    path: Path = field(default_factory=lambda: default_root() / "imagenet")
