@@ -44,6 +44,9 @@ class Backbone(nn.Module):
     gradients flow to the images.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: nn.Module, spec: BackboneSpec):
         super().__init__()
         self.network = network

@@ -17,6 +17,8 @@ import numpy as np
 
 from .errors import UserError
 
+_NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR)
+
 
 def default_cache() -> Path:
     """DDBENCH_CACHE, or `ddbench` in the user's cache folder."""
@@ -48,21 +50,26 @@ class ArrayStore:
             array = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
             yield array
             array.flush()
+            _sync(partial)
             os.replace(partial, file)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EACCES, errno.EROFS):
-                raise UserError(f"cannot write the cache {self.root}: {error.strerror}; set DDBENCH_CACHE") from error
+            if error.errno in _NOT_WRITABLE:
+                raise UserError(
+                    f"cannot write the cache {self.root}: {error.strerror}; free space or set DDBENCH_CACHE to another folder"
+                ) from error
             raise
         finally:
             partial.unlink(missing_ok=True)
 
     def meta(self, key: str) -> dict[str, Any]:
+        """The entry's JSON sidecar; empty where there is none."""
         try:
             return json.loads(self._file(key).with_suffix(".json").read_text())
         except (OSError, json.JSONDecodeError):
             return {}
 
     def annotate(self, key: str, facts: dict[str, Any]) -> None:
+        """Add `facts` to the entry's JSON sidecar."""
         file = self._file(key).with_suffix(".json")
         partial = file.with_suffix(f".{os.getpid()}.partial")
         partial.write_text(json.dumps({**self.meta(key), **facts}))
@@ -70,3 +77,8 @@ class ArrayStore:
 
     def _file(self, key: str) -> Path:
         return self.root / key[:2] / f"{key}.npy"
+
+
+def _sync(file: Path) -> None:
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())

@@ -1,6 +1,7 @@
 """The embedded default: scikit-learn's handwritten digits."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ class Digits(DataSource):
     def load(self) -> ImageData:
         from sklearn.datasets import load_digits
 
-        raw = load_digits()
+        raw: Any = load_digits()
         grey = torch.from_numpy(raw.images.astype(np.float32) / 16).unsqueeze(1)
         images = (stage(grey.expand(-1, 3, -1, -1), _SIDE) * 255).round().byte().numpy()
         labels = torch.from_numpy(raw.target.astype(np.int64))

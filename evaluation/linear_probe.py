@@ -89,7 +89,7 @@ class LGMProbe(Protocol):
     full_epochs: Count = 100  # the released full-data evaluation
     full_batch: Count = 128
     seeds: Count = 5
-    augment: str = "flip+crop"  # the paper's A.3 adds noise; the released probe does not
+    augment: str = "flip+crop"  # the paper's A.3 says flip+crop+noise; the released probe has no noise
 
     def supports(self, dset: DistilledSet) -> str | None:
         return no_class_targets(dset)
@@ -99,7 +99,8 @@ class LGMProbe(Protocol):
         batch = min(self.batch if small else self.full_batch, len(dset))
         recipe = Recipe(self.base_lr * batch / 256, self.epochs if small else self.full_epochs, batch)
         heads = new_heads(backbone.spec.dim, dset.num_classes, seed_streams(run, self.seeds, "head"))
-        live = _LiveViews(backbone, dset, View.parse(self.augment), seed_streams(run, self.seeds, "views"), run)
+        noise = [run.generator(f"noise of probe seed {k}", run.device) for k in range(self.seeds)]
+        live = _LiveViews(backbone, dset, View.parse(self.augment), seed_streams(run, self.seeds, "views"), noise, run)
         targets = class_targets(dset).to(run.device)
         heads = (heads[0].to(run.device), heads[1].to(run.device))
         heads = train_heads(heads, live, targets, recipe, seed_streams(run, self.seeds, "order"))
@@ -114,17 +115,18 @@ class _LiveViews:
     dset: DistilledSet
     view: View
     streams: list[torch.Generator]
+    noise: list[torch.Generator]
     run: Run
 
     def __call__(self, epoch: int, indices: Tensor) -> Tensor:
         spec = self.backbone.spec
         seeds, batch = indices.shape
         params = [sample(self.view, batch, g, spec.input_size / spec.stage_size) for g in self.streams]
-        features = []
+        views = []
         for k in range(seeds):
             images = stage(self.dset.batch(indices[k]).to(self.run.device), spec.stage_size)
-            features.append(apply(self.view, images, params[k], spec.input_size))
-        pixels = torch.cat(features)
+            views.append(apply(self.view, images, params[k], spec.input_size, self.noise[k]))
+        pixels = torch.cat(views)
         with torch.no_grad():
             out = torch.cat([self.backbone(chunk).float() for chunk in pixels.split(self.run.chunk_size)])
         return out.view(seeds, batch, -1)

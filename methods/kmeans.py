@@ -1,7 +1,7 @@
 """Real images nearest to the k-means centres of their class, k = IPC, by scikit-learn."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -40,7 +40,8 @@ class KMeans(Method):
         from sklearn import cluster
 
         def pick(z: Tensor, count: int) -> Tensor:
-            model = cluster.KMeans(count, n_init=self.restarts, random_state=0).fit(z.numpy())
+            starts: Any = self.restarts  # the stubs know only the string "auto"
+            model = cluster.KMeans(count, n_init=starts, random_state=0).fit(z.numpy())
             return nearest_to_centres(z, torch.from_numpy(model.cluster_centers_).to(z))
 
         return pick_per_class(backbone, data, ipc, run, pick)

@@ -26,7 +26,9 @@ def make(spec):
 
 
 def test_values_are_converted_to_their_types():
-    assert make("thing[tau=1e-3,steps=5,outer=mse,bias=false,limit=7,path=a/b.npz]") == Thing(1e-3, 5, "mse", False, 7, "a/b.npz")
+    assert make("thing[tau=1e-3,steps=5,outer=mse,bias=false,limit=7,path=a/b.npz]") == Thing(
+        1e-3, 5, "mse", False, 7, "a/b.npz"
+    )
     assert make("thing") == Thing()
     assert make("thing[limit=none]") == Thing()
 
