@@ -3,6 +3,8 @@
 Both end in x = sigmoid(2 s) after colour decorrelation, as in LGM (arXiv 2511.16674, section 3.2 and released code).
 """
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -76,6 +78,15 @@ class Pyramid(nn.Module):
 
     def _noise(self, n: int, size: int) -> Tensor:
         return torch.randn(n, 3, size, size, generator=self._generator)
+
+
+def initial_images(
+    kind: Literal["pyramid", "pixels"], n: int, size: int, generator: torch.Generator, *, decorrelate: bool, growing: bool
+) -> Pixels | Pyramid:
+    """n random images of `size` pixels; a `growing` pyramid starts at one pixel, any other with all of its levels."""
+    if kind == "pixels":
+        return Pixels(n, size, generator, decorrelate)
+    return Pyramid(n, size, generator, decorrelate, start=1 if growing else size)
 
 
 def level_sizes(size: int) -> list[int]:

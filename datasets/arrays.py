@@ -1,6 +1,7 @@
 """Images from one array file per split: `arrays[path=DIR]` reads DIR/train.npz and DIR/test.npz (or .safetensors)."""
 
 import json
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -13,6 +14,7 @@ from safetensors.numpy import load_file
 from ..core.data import DATASETS, ArrayImages, DataSource, ImageData, Split, array_fingerprint
 from ..core.errors import UserError
 from ..core.params import Count
+from ._limits import check_classes, first
 
 
 @DATASETS.register("arrays")
@@ -25,10 +27,14 @@ class Arrays(DataSource):
     test_limit: Count | None = None
 
     def load(self) -> ImageData:
-        train = limited(read_split(self.path, "train"), self.train_limit)
-        test = limited(read_split(self.path, "test"), self.test_limit)
-        names = class_names(self.path, train, test)
-        return ImageData(f"arrays[{self.path.name}]", train, test, names, array_fingerprint(train, test))
+        folder = self.path.expanduser()
+        if not folder.is_dir():
+            raise UserError(f"folder {folder} does not exist; give a folder that holds train.npz and test.npz")
+        train, test = read_split(folder, "train"), read_split(folder, "test")
+        names = class_names(folder, train, test)
+        train, test = first(train, self.train_limit), first(test, self.test_limit)
+        check_classes(f"arrays in {folder}", train.labels, names)
+        return ImageData(f"arrays[{folder.resolve().name}]", train, test, names, array_fingerprint(train, test))
 
 
 def read_split(folder: Path, name: str) -> Split:
@@ -43,7 +49,9 @@ def read_split(folder: Path, name: str) -> Split:
     images, labels = channels_first(arrays["images"], file), as_labels(arrays["labels"], file)
     if len(images) != len(labels):
         raise UserError(f"{file}: {len(images)} images but {len(labels)} labels")
-    groups = as_labels(arrays["groups"], file) if "groups" in arrays else None
+    groups = as_labels(arrays["groups"], file, "groups") if "groups" in arrays else None
+    if groups is not None and len(groups) != len(images):
+        raise UserError(f"{file}: {len(images)} images but {len(groups)} groups")
     return Split(ArrayImages(images), labels, groups)
 
 
@@ -54,7 +62,7 @@ def read_arrays(file: Path) -> dict[str, np.ndarray]:
             return load_file(file)
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
-    except (SafetensorError, BadZipFile, ValueError, OSError, EOFError) as error:
+    except (SafetensorError, BadZipFile, zlib.error, ValueError, TypeError, OSError, EOFError, NotImplementedError) as error:
         raise UserError(f"{file} cannot be read: {error}; it must hold plain arrays and be complete") from error
 
 
@@ -70,18 +78,12 @@ def channels_first(images: np.ndarray, file: Path) -> np.ndarray:
     return np.ascontiguousarray(images)
 
 
-def as_labels(labels: np.ndarray, file: Path) -> torch.Tensor:
-    if labels.ndim != 1 or labels.dtype.kind not in "iu" or (len(labels) and labels.min() < 0):
-        raise UserError(f"{file}: labels must be a vector of integers from 0, got {labels.dtype} {labels.shape}")
+def as_labels(labels: np.ndarray, file: Path, key: str = "labels") -> torch.Tensor:
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise UserError(f"{file}: {key} must be a vector of integers from 0, got {labels.dtype} {labels.shape}")
+    if len(labels) and labels.min() < 0:
+        raise UserError(f"{file}: {key} must be a vector of integers from 0, but the smallest is {labels.min()}")
     return torch.from_numpy(labels.astype(np.int64))
-
-
-def limited(split: Split, limit: int | None) -> Split:
-    """The first `limit` images of a split, in the order of the file."""
-    if limit is None or limit >= len(split):
-        return split
-    array = split.images.array[:limit]  # type: ignore[attr-defined]
-    return Split(ArrayImages(array), split.labels[:limit], None if split.groups is None else split.groups[:limit])
 
 
 def class_names(folder: Path, train: Split, test: Split) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Image folders: `folder[path=DIR,size=128]` reads DIR/train/CLASS/* and DIR/test/CLASS/*."""
 
-from collections.abc import Iterator
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,9 +8,10 @@ from ..core.data import DATASETS, DataSource, ImageData
 from ..core.errors import UserError
 from ..core.params import Count, Positive
 from ._files import file_data
+from ._limits import Listing
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"}
-_TEST_NAMES = ("test", "val", "valid", "validation")
+TEST_NAMES = ("test", "val", "valid", "validation")
 
 
 @DATASETS.register("folder")
@@ -23,26 +24,37 @@ class Folder(DataSource):
     memory_limit_gb: Positive = 2.0  # larger sets are decoded at each access instead of once
 
     def load(self) -> ImageData:
-        if not self.path.is_dir():
-            raise UserError(f"folder {self.path} does not exist; give a folder that holds train/ and test/")
-        train, test = self._split_folder(("train",)), self._split_folder(_TEST_NAMES)
-        names = class_folders(train)
-        if missing := set(class_folders(test)) ^ set(names):
-            raise UserError(f"class {sorted(missing)[0]!r} is not in both {train} and {test}; both need the same")
-        return file_data(self.path.name, _listing(train, names), _listing(test, names), names, self.size, self.memory_limit_gb)
-
-    def _split_folder(self, names: tuple[str, ...]) -> Path:
-        found = next((self.path / name for name in names if (self.path / name).is_dir()), None)
-        if found is None:
-            raise UserError(f"folder {self.path} has no {names[0]}/; the layout is {names[0]}/CLASS/IMAGE")
-        return found
+        folder = self.path.expanduser()
+        if not folder.is_dir():
+            raise UserError(f"folder {folder} does not exist; give a folder that holds train/ and test/")
+        train, test, names = listings(folder)
+        name = f"{folder.resolve().name}[test={split_folder(folder, TEST_NAMES).name}]"
+        return file_data(name, train, test, names, self.size, self.memory_limit_gb)
 
 
-def _listing(folder: Path, names: list[str]) -> tuple[list[Path], list[int]]:
+def listings(folder: Path) -> tuple[Listing, Listing, list[str]]:
+    """Train files, test files (each with labels) and class names of `folder`."""
+    train, test = split_folder(folder, ("train",)), split_folder(folder, TEST_NAMES)
+    names, others = class_folders(train), class_folders(test)
+    for has, lacks, where in ((names, others, test), (others, names, train)):
+        if missing := sorted(set(has) - set(lacks)):
+            raise UserError(f"class {missing[0]!r} is not in {where}; train and test need the same class folders")
+    return _listing(train, names), _listing(test, names), names
+
+
+def split_folder(folder: Path, names: tuple[str, ...]) -> Path:
+    """The first of `names` that is a folder."""
+    found = next((folder / name for name in names if (folder / name).is_dir()), None)
+    if found is None:
+        raise UserError(f"folder {folder} has no {names[0]}/; the layout is {names[0]}/CLASS/IMAGE")
+    return found
+
+
+def _listing(folder: Path, names: list[str]) -> Listing:
     """Files of all classes in order, with their labels."""
     files, labels = [], []
     for label, name in enumerate(names):
-        of_class = list(image_files(folder / name))
+        of_class = image_files(folder / name)
         files += of_class
         labels += [label] * len(of_class)
     return files, labels
@@ -56,11 +68,17 @@ def class_folders(folder: Path) -> list[str]:
     return names
 
 
-def image_files(folder: Path) -> Iterator[Path]:
-    """Image files of one class, sorted. A class without any is an error that names what is there instead."""
-    entries = sorted(entry for entry in folder.rglob("*") if entry.is_file() and not entry.name.startswith("."))
-    images = [entry for entry in entries if entry.suffix.lower() in EXTENSIONS]
+def image_files(folder: Path) -> list[Path]:
+    """Image files of one class, sorted, subfolders and links to folders included, hidden files and folders not.
+
+    A class without any is an error that names what is there instead.
+    """
+    entries: list[Path] = []
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        entries += (Path(parent, name) for name in names if not name.startswith("."))
+    images = sorted(entry for entry in entries if entry.suffix.lower() in EXTENSIONS)
     if not images:
         others = ", ".join(sorted({entry.suffix or entry.name for entry in entries})) or "nothing"
         raise UserError(f"class folder {folder} holds no images (found {others}); add images or remove the folder")
-    yield from images
+    return images

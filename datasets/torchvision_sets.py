@@ -19,8 +19,8 @@ from ..core.data import DATASETS, ArrayImages, DataSource, ImageData, Split, arr
 from ..core.errors import UserError
 from ..core.params import Count, Positive
 from ._files import file_data
-from .arrays import limited
-from .folder import Folder
+from ._limits import Listing, check_classes, first, first_of_classes
+from .folder import listings
 
 _EUROSAT_SEED = 0
 
@@ -34,21 +34,29 @@ def default_root() -> Path:
 class _TorchvisionSource(DataSource):
     """Finds a torchvision dataset under `root`; subclasses say how to open its parts."""
 
-    root: Path = field(default_factory=default_root)
+    root: Path = field(default_factory=default_root)  # the folder that holds `folder`
     download: bool = False
 
+    folder: ClassVar[str]  # what torchvision expects under `root`
     manual: ClassVar[str] = ""  # how to get data that torchvision cannot download
 
     def opened(self, cls: Callable[..., Any], **arguments: Any) -> Any:
-        """The torchvision dataset object; a one-line error where its files are missing or fail their checksum."""
+        """The torchvision dataset object; a one-line error where its files are missing or fail their checksum.
+
+        torchvision reads CIFAR by pickle, and only after the md5 of every file has matched the published one.
+        """
         if not self.manual:
             arguments["download"] = self.download
         try:
-            return cls(str(self.root), **arguments)
-        except (RuntimeError, OSError, ValueError) as error:
-            cure = self.manual or f"run once with {self.name}[download=true]"
-            reason = " ".join(str(error).split())[:120]
-            raise UserError(f"{self.name} is missing or corrupt under {self.root.absolute()} ({reason}); {cure}") from error
+            return cls(str(self.root.expanduser()), **arguments)
+        except Exception as error:  # its parsers raise whatever the damage leads to: RuntimeError, KeyError, MatReadError ...
+            raise self.missing(" ".join(str(error).split())[:120] or type(error).__name__) from error
+
+    def missing(self, reason: str) -> UserError:
+        """What to do about data that is not there."""
+        cure = self.manual or f"run once with {self.name}[download=true]"
+        root = self.root.expanduser().absolute()
+        return UserError(f"{self.name} is missing or corrupt under {root} ({reason}); expected {root / self.folder}: {cure}")
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,8 @@ class _InMemory(_TorchvisionSource):
         cls = type(self).__dict__["dataset"]
         train, test = (self.opened(cls, **part) for part in self.parts)
         names = tuple(map(str, getattr(train, "classes", range(10))))
-        splits = limited(_array_split(train), self.train_limit), limited(_array_split(test), self.test_limit)
+        splits = first(_array_split(train), self.train_limit), first(_array_split(test), self.test_limit)
+        check_classes(self.name, splits[0].labels, names)
         return ImageData(self.name, *splits, class_names=names, fingerprint=array_fingerprint(*splits))
 
 
@@ -84,7 +93,7 @@ def _array_split(dataset: Any) -> Split:
 class CIFAR10(_InMemory):
     """CIFAR-10 (Krizhevsky 2009): 50,000 / 10,000 images of 32 px, 10 classes."""
 
-    dataset = tv.CIFAR10
+    dataset, folder = tv.CIFAR10, "cifar-10-batches-py"
 
 
 @DATASETS.register("cifar100")
@@ -92,7 +101,7 @@ class CIFAR10(_InMemory):
 class CIFAR100(_InMemory):
     """CIFAR-100 (Krizhevsky 2009): 50,000 / 10,000 images of 32 px, 100 classes."""
 
-    dataset = tv.CIFAR100
+    dataset, folder = tv.CIFAR100, "cifar-100-python"
 
 
 @DATASETS.register("stl10")
@@ -101,7 +110,7 @@ class STL10(_InMemory):
     """STL-10 (Coates et al. 2011): 5,000 / 8,000 labelled images of 96 px, 10 classes."""
 
     parts = ({"split": "train"}, {"split": "test"})
-    dataset = tv.STL10
+    dataset, folder = tv.STL10, "stl10_binary"
 
 
 @DATASETS.register("svhn")
@@ -110,7 +119,7 @@ class SVHN(_InMemory):
     """SVHN (Netzer et al. 2011): 73,257 / 26,032 house-number digits of 32 px, 10 classes."""
 
     parts = ({"split": "train"}, {"split": "test"})
-    dataset = tv.SVHN
+    dataset, folder = tv.SVHN, "train_32x32.mat"
 
 
 @dataclass(frozen=True)
@@ -119,16 +128,15 @@ class _Files(_TorchvisionSource):
 
     size: Count = 256  # shorter side, then centre crop; pixels
     memory_limit_gb: Positive = 2.0  # larger sets are decoded at each access instead of once
-    train_limit: Count | None = None  # the first N train images
+    train_limit: Count | None = None  # N train images in rounds over the classes: the first of each, then the second
     test_limit: Count | None = None
 
     def load(self) -> ImageData:
-        (train, train_labels), (test, test_labels), names = self.listing()
-        train, train_labels = train[: self.train_limit], train_labels[: self.train_limit]
-        test, test_labels = test[: self.test_limit], test_labels[: self.test_limit]
-        return file_data(self.name, (train, train_labels), (test, test_labels), names, self.size, self.memory_limit_gb)
+        train, test, names = self.listing()
+        train, test = first_of_classes(train, self.train_limit), first_of_classes(test, self.test_limit)
+        return file_data(self.name, train, test, names, self.size, self.memory_limit_gb)
 
-    def listing(self) -> tuple[tuple[list[Path], list[int]], tuple[list[Path], list[int]], tuple[str, ...]]:
+    def listing(self) -> tuple[Listing, Listing, tuple[str, ...]]:
         """(files, labels) of train, (files, labels) of test, class names."""
         cls, names = type(self).__dict__["dataset"], None
         both = []
@@ -140,7 +148,7 @@ class _Files(_TorchvisionSource):
         return both[0], both[1], tuple(map(str, names))
 
 
-def _listed(dataset: Any) -> tuple[list[Path], list[int]]:
+def _listed(dataset: Any) -> Listing:
     """torchvision keeps files and labels under one of three pairs of names."""
     samples = getattr(dataset, "_samples", None) or getattr(dataset, "samples", None)
     if samples is not None:
@@ -149,7 +157,7 @@ def _listed(dataset: Any) -> tuple[list[Path], list[int]]:
     return [Path(file) for file in files], [int(label) for label in dataset._labels]
 
 
-def _joined(parts: list[tuple[list[Path], list[int]]]) -> tuple[list[Path], list[int]]:
+def _joined(parts: list[Listing]) -> Listing:
     return [file for files, _ in parts for file in files], [label for _, labels in parts for label in labels]
 
 
@@ -161,7 +169,7 @@ _TRAIN, _VAL, _TEST, _TRAINVAL = ({"split": name} for name in ("train", "val", "
 class Flowers102(_Files):
     """Oxford Flowers-102 (Nilsback and Zisserman 2008): official train 1,020 / test 6,149 images, 102 classes."""
 
-    dataset, parts = tv.Flowers102, ([_TRAIN], [_TEST])
+    dataset, parts, folder = tv.Flowers102, ([_TRAIN], [_TEST]), "flowers-102"
 
 
 @DATASETS.register("food101")
@@ -169,7 +177,7 @@ class Flowers102(_Files):
 class Food101(_Files):
     """Food-101 (Bossard et al. 2014): 75,750 / 25,250 images, 101 classes."""
 
-    dataset, parts = tv.Food101, ([_TRAIN], [_TEST])
+    dataset, parts, folder = tv.Food101, ([_TRAIN], [_TEST]), "food-101"
 
 
 @DATASETS.register("pets")
@@ -177,7 +185,7 @@ class Food101(_Files):
 class Pets(_Files):
     """Oxford-IIIT Pets (Parkhi et al. 2012): trainval 3,680 / test 3,669 images, 37 classes."""
 
-    dataset, parts = tv.OxfordIIITPet, ([_TRAINVAL], [_TEST])
+    dataset, parts, folder = tv.OxfordIIITPet, ([_TRAINVAL], [_TEST]), "oxford-iiit-pet"
 
 
 @DATASETS.register("dtd")
@@ -185,7 +193,7 @@ class Pets(_Files):
 class DTD(_Files):
     """Describable Textures (Cimpoi et al. 2014), partition 1: train + val 3,760 / test 1,880 images, 47 classes."""
 
-    dataset, parts = tv.DTD, ([_TRAIN, _VAL], [_TEST])
+    dataset, parts, folder = tv.DTD, ([_TRAIN, _VAL], [_TEST]), "dtd"
 
 
 @DATASETS.register("gtsrb")
@@ -193,7 +201,7 @@ class DTD(_Files):
 class GTSRB(_Files):
     """German Traffic Signs (Stallkamp et al. 2012): 26,640 / 12,630 images, 43 classes."""
 
-    dataset, parts = tv.GTSRB, ([_TRAIN], [_TEST])
+    dataset, parts, folder = tv.GTSRB, ([_TRAIN], [_TEST]), "gtsrb"
 
 
 @DATASETS.register("aircraft")
@@ -201,7 +209,7 @@ class GTSRB(_Files):
 class Aircraft(_Files):
     """FGVC Aircraft (Maji et al. 2013), variants: trainval 6,667 / test 3,333 images, 100 classes."""
 
-    dataset, parts = tv.FGVCAircraft, ([_TRAINVAL], [_TEST])
+    dataset, parts, folder = tv.FGVCAircraft, ([_TRAINVAL], [_TEST]), "fgvc-aircraft-2013b"
 
 
 @DATASETS.register("cars")
@@ -209,8 +217,8 @@ class Aircraft(_Files):
 class Cars(_Files):
     """Stanford Cars (Krause et al. 2013): 8,144 / 8,041 images, 196 classes; its download site is gone."""
 
-    dataset, parts = tv.StanfordCars, ([_TRAIN], [_TEST])
-    manual = "its site is gone: place stanford_cars/ (cars_train, cars_test, devkit, cars_test_annos_withlabels.mat) there"
+    dataset, parts, folder = tv.StanfordCars, ([_TRAIN], [_TEST]), "stanford_cars"
+    manual = "its site is gone, place cars_train, cars_test, devkit and cars_test_annos_withlabels.mat there"
 
 
 @DATASETS.register("eurosat")
@@ -220,7 +228,9 @@ class EuroSAT(_Files):
 
     size: Count = 64
 
-    def listing(self) -> tuple[tuple[list[Path], list[int]], tuple[list[Path], list[int]], tuple[str, ...]]:
+    folder = "eurosat"
+
+    def listing(self) -> tuple[Listing, Listing, tuple[str, ...]]:
         opened = self.opened(tv.EuroSAT)
         files, labels = _listed(opened)
         rest, part = stratified_indices(torch.tensor(labels), 0.2, _EUROSAT_SEED)
@@ -230,7 +240,15 @@ class EuroSAT(_Files):
 
 @DATASETS.register("imagenet")
 @dataclass(frozen=True)
-class ImageNet(Folder):
-    """ImageNet-1k (Russakovsky et al. 2015) as root/train/WNID/* and root/val/WNID/*; the test split is val."""
+class ImageNet(_Files):
+    """ImageNet-1k (Russakovsky et al. 2015) as root/imagenet/{train,val}/WNID/*; the test split is val."""
 
-    path: Path = field(default_factory=lambda: default_root() / "imagenet")
+    folder = "imagenet"
+    manual = "register at image-net.org and unpack train/WNID/* and val/WNID/* there"
+
+    def listing(self) -> tuple[Listing, Listing, tuple[str, ...]]:
+        folder = self.root.expanduser() / self.folder
+        if not folder.is_dir():
+            raise self.missing("no such folder")
+        train, test, names = listings(folder)
+        return train, test, tuple(names)

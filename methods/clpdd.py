@@ -25,7 +25,7 @@ from torch import Tensor
 from ..core.backbone import Backbone
 from ..core.data import ImageData
 from ..core.engine import FeatureEngine, Objective
-from ..core.images import Pixels, Pyramid
+from ..core.images import initial_images
 from ..core.method import METHODS, Method
 from ..core.optimise import Schedule, optimise
 from ..core.params import Count, Natural, Positive
@@ -81,7 +81,14 @@ class CLPDD(Method):
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         labels = class_labels(data.num_classes, ipc)
-        images = self.initial_images(len(labels), backbone, run).to(run.device)
+        images = initial_images(
+            self.images,
+            len(labels),
+            backbone.spec.stage_size,
+            run.generator("initial images"),
+            decorrelate=self.decorrelate,
+            growing=self.grow_every > 0,
+        ).to(run.device)
         engine = FeatureEngine(backbone, self.views(), run.chunk_size)
         bank = self.real_features(backbone, data, run)
         real = RealBatches.of(bank, data.train.labels, self.real_batch, self.balanced, run.device)
@@ -118,9 +125,3 @@ class CLPDD(Method):
             return plain
         augmented = run.bank.features(backbone, data, "train", view=view, copies=self.real_views)
         return torch.cat([plain, augmented]) if self.plain else augmented
-
-    def initial_images(self, n: int, backbone: Backbone, run: Run) -> Pixels | Pyramid:
-        size, generator = backbone.spec.stage_size, run.generator("initial images")
-        if self.images == "pixels":
-            return Pixels(n, size, generator, self.decorrelate)
-        return Pyramid(n, size, generator, self.decorrelate, start=1 if self.grow_every else size)

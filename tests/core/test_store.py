@@ -1,87 +1,217 @@
-"""The store: complete entries or none, whoever fails in the middle."""
+"""An entry is complete or absent, whatever happens to the process, the file or the disk."""
 
 import errno
+import multiprocessing
+import os
+import signal
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ddbench.core import store as module
 from ddbench.core.errors import UserError
 from ddbench.core.store import ArrayStore, default_cache
 
-KEY = "ab" + "0" * 62
+KEY = "ab" * 32
+VALUES = np.arange(12, dtype=np.float32).reshape(3, 4)
 
 
 @pytest.fixture
 def store(tmp_path):
-    return ArrayStore(tmp_path / "store")
+    return ArrayStore(tmp_path / "cache")
 
 
-def fill(store, value=1.0):
-    with store.create(KEY, (4, 3), np.dtype("float32")) as out:
-        out[:] = value
+def write(store, values=VALUES, key=KEY):
+    with store.create(key, values.shape, values.dtype) as out:
+        out[:] = values
 
 
 def files(store):
-    return sorted(p.name for p in store.root.rglob("*") if p.is_file())
+    return sorted(path.name for path in store.root.rglob("*") if path.is_file())
 
 
-def test_what_was_written_is_read_back_read_only(store):
+def test_an_entry_comes_back_read_only_from_a_map(store):
     assert store.get(KEY) is None
-    fill(store)
+    write(store)
     found = store.get(KEY)
-    assert found.dtype == np.float32
-    assert found.shape == (4, 3)
-    assert (found == 1).all()
     assert isinstance(found, np.memmap)
-    with pytest.raises(ValueError, match="read-only"):
-        found[0] = 2
+    assert not found.flags.writeable
+    np.testing.assert_array_equal(found, VALUES)
+    assert files(store) == [f"{KEY}.npy"]
+    assert (store.root / "ab" / f"{KEY}.npy").is_file()
 
 
-def test_a_failure_in_the_block_leaves_nothing(store):
-    with pytest.raises(RuntimeError, match="half-way"), store.create(KEY, (4, 3), np.dtype("float32")):
-        raise RuntimeError("half-way")
+def test_an_entry_is_absent_until_it_is_complete(store):
+    with store.create(KEY, (3, 4), np.dtype(np.float32)) as out:
+        out[:] = VALUES
+        assert store.get(KEY) is None
+    assert store.get(KEY) is not None
+
+
+def test_a_failed_block_leaves_nothing_and_its_error_passes(store):
+    with pytest.raises(ZeroDivisionError), store.create(KEY, (3, 4), np.dtype(np.float32)):
+        raise ZeroDivisionError
+    assert files(store) == []
+    with pytest.raises(OSError, match="unrelated"), store.create(KEY, (3, 4), np.dtype(np.float32)):
+        raise OSError(errno.EACCES, "unrelated")  # of the block, not of the cache
+
+
+def test_a_failed_rewrite_keeps_the_old_entry(store):
+    write(store)
+    with pytest.raises(ZeroDivisionError), store.create(KEY, (3, 4), np.dtype(np.float32)) as out:
+        out[:] = 1 / 0
+    np.testing.assert_array_equal(store.get(KEY), VALUES)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-1], lambda b: b[:50], lambda b: b"", lambda b: b + b"x", lambda b: b"x" * 200]
+)
+def test_a_damaged_file_is_absent_and_can_be_written_again(store, damage):
+    write(store)
+    file = store.root / "ab" / f"{KEY}.npy"
+    file.write_bytes(damage(file.read_bytes()))
     assert store.get(KEY) is None
+    write(store)
+    np.testing.assert_array_equal(store.get(KEY), VALUES)
+
+
+def test_an_array_of_objects_is_absent_not_unpickled(store):
+    file = store.root / "ab" / f"{KEY}.npy"
+    file.parent.mkdir(parents=True)
+    np.save(file, np.array([{}], dtype=object), allow_pickle=True)
+    assert store.get(KEY) is None
+
+
+def test_two_writers_of_one_key_do_not_disturb_each_other(store):
+    with store.create(KEY, (3, 4), np.dtype(np.float32)) as first:
+        first[:] = 1
+        with store.create(KEY, (3, 4), np.dtype(np.float32)) as second:
+            second[:] = 2
+        assert (store.get(KEY) == 2).all()
+        reader = store.get(KEY)
+    assert (store.get(KEY) == 1).all()
+    assert (reader == 2).all()  # who has it open keeps what it opened
+    assert files(store) == [f"{KEY}.npy"]
+
+
+def test_threads_that_race_leave_one_complete_entry(store):
+    values = [np.full((50, 50), k, np.float32) for k in range(8)]
+    threads = [threading.Thread(target=write, args=(store, v)) for v in values]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = store.get(KEY)
+    assert (found == found[0, 0]).all()
+    assert files(store) == [f"{KEY}.npy"]
+
+
+def _write_and_die(root: Path) -> None:
+    with ArrayStore(root).create(KEY, (3, 4), np.dtype(np.float32)) as out:
+        out[:] = 5
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
+def test_a_killed_writer_leaves_no_entry_and_its_rest_is_removed_a_day_later(store):
+    process = multiprocessing.get_context("fork").Process(target=_write_and_die, args=(store.root,))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert store.get(KEY) is None
+    (rest,) = files(store)
+    write(store)
+    assert rest in files(store)  # it might belong to a writer on another machine
+    os.utime(store.root / "ab" / rest, (0, 0))
+    write(store)
+    assert files(store) == [f"{KEY}.npy"]
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EDQUOT])
+def test_a_folder_that_cannot_be_written_is_one_line(store, monkeypatch, number):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(UserError, match=r"^cannot write the cache folder .*cache: .*; free some space, or set DDBENCH_CACHE"):
+        write(store)
     assert files(store) == []
 
 
-def test_a_failure_keeps_the_older_entry(store):
-    fill(store, 5)
-    with pytest.raises(RuntimeError, match="half-way"), store.create(KEY, (4, 3), np.dtype("float32")):
-        raise RuntimeError("half-way")
-    assert (store.get(KEY) == 5).all()
+def no_space(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_truncated_file_counts_as_absent(store):
-    fill(store)
-    file = next(store.root.rglob("*.npy"))
-    file.write_bytes(file.read_bytes()[:-4])
-    assert store.get(KEY) is None
-    file.write_bytes(b"")
-    assert store.get(KEY) is None
+def assert_names_the_folder(error, store):
+    message = str(error.value)
+    assert message == (
+        f"cannot write the cache folder {store.root}: no space left on device; "
+        "free some space, or set DDBENCH_CACHE to another folder"
+    )
 
 
-def test_sidecar(store):
-    fill(store)
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system cannot reserve disk space")
+def test_a_full_disk_is_found_before_anything_is_computed(store, monkeypatch):
+    monkeypatch.setattr(os, "posix_fallocate", no_space)
+    with pytest.raises(UserError) as error, store.create(KEY, (3, 4), np.dtype(np.float32)):
+        pytest.fail("the block ran")
+    assert_names_the_folder(error, store)
+    assert files(store) == []
+
+
+def test_a_disk_that_fills_up_at_the_end_leaves_nothing(store, monkeypatch):
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(UserError) as error:
+        write(store)
+    assert_names_the_folder(error, store)
+    with pytest.raises(UserError) as error:
+        store.annotate(KEY, {"seconds": 1})
+    assert_names_the_folder(error, store)
+    assert files(store) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system cannot reserve disk space")
+def test_a_file_system_that_cannot_reserve_space_is_used_without(store, monkeypatch):
+    def unsupported(*_):
+        raise OSError(errno.EOPNOTSUPP, "not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", unsupported)
+    write(store)
+    np.testing.assert_array_equal(store.get(KEY), VALUES)
+
+
+def test_a_cache_that_is_a_file_is_named(tmp_path):
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(UserError, match=r"cannot write the cache folder .*cache"):
+        write(ArrayStore(tmp_path / "cache"))
+
+
+def test_content_is_on_the_disk_before_it_gets_its_name(store, monkeypatch):
+    order = []
+    monkeypatch.setattr(module.os, "fsync", lambda _: order.append("fsync"))
+    replace = os.replace
+    monkeypatch.setattr(module.os, "replace", lambda *a: (order.append("replace"), replace(*a)))
+    write(store)
+    assert order == ["fsync", "replace"]
+
+
+def test_facts_beside_an_entry_add_up(store):
     assert store.meta(KEY) == {}
     store.annotate(KEY, {"cold_seconds": 1.5})
-    store.annotate(KEY, {"images": 4})
-    assert store.meta(KEY) == {"cold_seconds": 1.5, "images": 4}
+    store.annotate(KEY, {"images": 3})
+    assert store.meta(KEY) == {"cold_seconds": 1.5, "images": 3}
+    (store.root / "ab" / f"{KEY}.json").write_text('{"cold_sec')
+    assert store.meta(KEY) == {}
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
-def test_a_full_or_read_only_disk_is_one_line_that_names_the_cache(store, monkeypatch, number):
-    def fail(*arguments):
-        raise OSError(number, "no room")
-
-    monkeypatch.setattr("os.replace", fail)
-    with pytest.raises(UserError, match="cannot write the cache .*store: no room; free space or set DDBENCH_CACHE"):
-        fill(store)
-    assert files(store) == []
-
-
-def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
-    monkeypatch.setenv("DDBENCH_CACHE", str(tmp_path / "a"))
-    assert default_cache() == tmp_path / "a"
+def test_the_default_folder_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("DDBENCH_CACHE", str(tmp_path / "mine"))
+    assert default_cache() == tmp_path / "mine"
     monkeypatch.delenv("DDBENCH_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
-    assert default_cache() == tmp_path / "b" / "ddbench"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert default_cache() == tmp_path / "xdg" / "ddbench"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    assert default_cache() == tmp_path / ".cache" / "ddbench"

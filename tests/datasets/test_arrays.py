@@ -1,6 +1,7 @@
 """Arrays: every accepted layout gives the same data; every mistake is one line that names the file."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -90,3 +91,65 @@ def test_truncated_and_missing_files(tmp_path):
     np.savez(tmp_path / "test.npz", pictures=IMAGES)
     with pytest.raises(UserError, match="test.npz has no array 'images', only pictures"):
         load(tmp_path)
+
+
+def test_a_limit_takes_the_first_images_and_keeps_the_class_count(tmp_path):
+    data = load(write(tmp_path), train_limit=5, test_limit=1)
+    assert data.train.labels.tolist() == [0, 1, 2, 0, 1]
+    assert torch.equal(data.train.images[torch.tensor([1])][0], torch.from_numpy(IMAGES[1].transpose(2, 0, 1)))
+    assert (len(data.test), data.num_classes) == (1, 3)
+    with pytest.raises(UserError, match="class '2' has no train image; raise train_limit"):
+        load(tmp_path, train_limit=2)
+
+
+def test_groups_of_another_length_are_refused(tmp_path):
+    with pytest.raises(UserError, match="train.npz: 6 images but 3 groups"):
+        load(write(tmp_path, groups=np.array([0, 1, 0])))
+    with pytest.raises(UserError, match="groups must be a vector of integers"):
+        load(write(tmp_path, groups=np.zeros(6)))
+
+
+def corrupt_member(file):
+    """One flipped byte in the compressed data; the archive's directory stays whole."""
+    np.savez_compressed(file, images=IMAGES, labels=LABELS)
+    raw = bytearray(file.read_bytes())
+    raw[120] ^= 0xFF
+    file.write_bytes(bytes(raw))
+
+
+def plain_npy(file):
+    with file.open("wb") as opened:
+        np.save(opened, IMAGES)
+
+
+def pickle_itself(file):
+    file.write_bytes(pickle.dumps({"images": IMAGES, "labels": LABELS}))
+
+
+@pytest.mark.parametrize("damage", [corrupt_member, plain_npy, pickle_itself, lambda f: f.write_bytes(b"")])
+def test_every_kind_of_damage_is_one_line(tmp_path, damage):
+    damage(write(tmp_path) / "train.npz")
+    with pytest.raises(UserError, match="train.npz cannot be read") as error:
+        load(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_truncated_safetensors_file(tmp_path):
+    write(tmp_path)
+    (tmp_path / "test.npz").unlink()
+    save_file({"images": IMAGES, "labels": LABELS}, tmp_path / "test.safetensors")
+    (tmp_path / "test.safetensors").write_bytes((tmp_path / "test.safetensors").read_bytes()[:-9])
+    with pytest.raises(UserError, match="test.safetensors cannot be read"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ['["a", "b"]', '{"a": 0}', "[", '"abc"'])
+def test_class_names_must_be_a_list_of_enough_names(tmp_path, text):
+    (write(tmp_path) / "classes.json").write_text(text)
+    with pytest.raises(UserError, match=r"classes.json (is not JSON|must be a list of at least 3)"):
+        load(tmp_path)
+
+
+def test_a_missing_folder_is_not_a_missing_file(tmp_path):
+    with pytest.raises(UserError, match="nowhere does not exist"):
+        load(tmp_path / "nowhere")

@@ -1,0 +1,51 @@
+# ddbench from a fresh clone: `make bench`, then `make test`. Variables are given on the command line: make bench IPC=10
+
+METHOD ?= clpdd
+IPC    ?= 1
+ENV    := build/python
+# an environment that is gone is found or made again
+$(if $(wildcard $(shell cat $(ENV) 2>/dev/null)),,$(shell rm -f $(ENV) build/test build/dev))
+# -P: the folders datasets/ and methods/ here must not shadow packages of those names
+RUN     = "$$(cat $(ENV))" -P -m
+GRID    = $(if $(SUITE),--suite '$(SUITE)',-m '$(METHOD)' --ipc $(IPC))
+SETUP   = $(firstword $(PYTHON) python3) .ci/install.py
+
+.PHONY: help install bench test regress lint check clean
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1@\2/p' $(MAKEFILE_LIST) | column -s @ -t 2>/dev/null || grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST)
+
+install: $(ENV) ## find or make an environment and install ddbench into it
+	@echo "ddbench is installed for $$(cat $(ENV))"
+
+bench: $(ENV) ## distil, evaluate, print the tables: METHOD=clpdd IPC=1 BACKBONE= DATASET= SUITE=file.yaml ARGS=
+	@$(RUN) ddbench run $(GRID) $(if $(BACKBONE),-b '$(BACKBONE)') $(if $(DATASET),-d '$(DATASET)') $(ARGS)
+
+test: build/test ## all tests: ARGS are pytest's
+	@$(RUN) pytest $(ARGS)
+
+regress: $(ENV) ## run the regression suite and compare it with results/reference
+	@rm -rf results/runs/regress
+	@$(RUN) ddbench run --suite suites/regress.yaml --out results/runs/regress
+	@$(RUN) ddbench compare results/reference/regress results/runs/regress
+
+lint: build/dev ## ruff: lint and format
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+
+check: build/dev ## pyright: types
+	@$(RUN) pyright --pythonpath "$$(cat $(ENV))"
+
+clean: ## remove caches and build output; keeps results and .venv
+	@rm -rf build dist ./*.egg-info .pytest_cache .ruff_cache
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# Stamps: each holds the interpreter and is newer than what it was made from.
+$(ENV): pyproject.toml .ci/install.py
+	@mkdir -p build
+	@PYTHON='$(PYTHON)' $(SETUP) > $@.new
+	@mv $@.new $@
+
+build/test build/dev: build/%: $(ENV)
+	@PYTHON="$$(cat $(ENV))" $(SETUP) --extra $* > $@.new
+	@mv $@.new $@

@@ -1,0 +1,51 @@
+"""Downloads from model hubs, with one line instead of a minute of retries where there is no network."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from ..core.errors import UserError
+
+T = TypeVar("T")
+
+
+def from_hub(what: str, download: Callable[[], T]) -> T:
+    """`download()` with a `UserError` about `what` for every failure; files in the hub's cache need no network."""
+    try:
+        with _quietly():
+            return download()
+    except UserError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0][:160]
+        raise UserError(
+            f"cannot get the weights of {what}: {type(error).__name__}: {reason}; "
+            "check the name and the network, or give weights=FILE or pretrained=false"
+        ) from None
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without log lines, and with huggingface_hub's cache alone where its hub is out of reach: it would retry for 46 s."""
+    from huggingface_hub import constants
+
+    offline, disabled = constants.HF_HUB_OFFLINE, logging.root.manager.disable
+    constants.HF_HUB_OFFLINE = offline or not _reachable(constants.ENDPOINT)
+    logging.disable(logging.CRITICAL)  # the libraries log what the UserError is about to say
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+        logging.disable(disabled)
+
+
+def _reachable(endpoint: str) -> bool:
+    from huggingface_hub import get_session
+
+    try:
+        get_session().head(endpoint, timeout=5)
+    except Exception as error:  # whatever the HTTP library raises: names, proxies, certificates, time-outs
+        logging.getLogger(__name__).debug("hub out of reach: %s", error)
+        return False
+    return True

@@ -1,0 +1,85 @@
+"""The mini zoo: four small encoders for 32x32 images, pre-trained without labels on CIFAR-100 and shipped as fp16.
+
+    mini_resnet_barlow   ResNet, Barlow Twins        mini_vit_simclr   ViT, SimCLR
+    mini_resnet_dino     ResNet, DINO                mini_vit_mae      ViT, MAE
+
+NAME.json beside the weights says how they were made (`ddbench pretrain NAME`), their sha256 and their probe accuracy.
+`mini_vit_mae[pretrained=false]` is the same network at its initialisation, the control of every claim about it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from ...core.backbone import BACKBONES, Backbone, BackboneSource, BackboneSpec
+from ...core.params import spec_string
+from .._weights import load_state, read_state, state_sha256
+from ._card import verified
+from .networks import CIFAR100_MEAN, CIFAR100_STD, INIT_SEED, INPUT_SIZE, POOLING, untrained
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Mini(BackboneSource):
+    """A network of the zoo. Weights whose sha256 is not that of the card are a `UserError`."""
+
+    pretrained: bool = True  # false: the initialisation that training started from
+
+    objective: ClassVar[str]
+    architecture: ClassVar[str]
+    epochs: ClassVar[float]  # of the shipped weights, on CIFAR-100 train
+
+    def load(self) -> Backbone:
+        network = untrained(self.architecture, INIT_SEED)
+        source, revision, sha256 = "random", f"seed {INIT_SEED}", state_sha256(network.state_dict())
+        if self.pretrained:
+            file = FOLDER / f"{self.name}.safetensors"
+            source, sha256 = file.name, verified(file)
+            revision = f"{self.objective}, {self.epochs} epochs"
+            load_state(network, read_state(file), file)
+        spec = BackboneSpec(
+            name=spec_string(self),
+            source=source,
+            architecture=self.architecture,
+            revision=revision,
+            sha256=sha256,
+            input_size=INPUT_SIZE,
+            dim=int(network.num_features),  # type: ignore[arg-type]
+            pooling=POOLING[self.architecture],
+            mean=CIFAR100_MEAN,
+            std=CIFAR100_STD,
+        )
+        return Backbone(network, spec)
+
+
+@BACKBONES.register("mini_resnet_barlow")
+@dataclass(frozen=True)
+class MiniResNetBarlow(Mini):
+    """ResNet pre-trained with Barlow Twins."""
+
+    objective, architecture, epochs = "barlow", "mini_resnet", 9
+
+
+@BACKBONES.register("mini_resnet_dino")
+@dataclass(frozen=True)
+class MiniResNetDINO(Mini):
+    """ResNet pre-trained with DINO."""
+
+    objective, architecture, epochs = "dino", "mini_resnet", 6.5
+
+
+@BACKBONES.register("mini_vit_simclr")
+@dataclass(frozen=True)
+class MiniViTSimCLR(Mini):
+    """ViT pre-trained with SimCLR."""
+
+    objective, architecture, epochs = "simclr", "mini_vit_token", 6
+
+
+@BACKBONES.register("mini_vit_mae")
+@dataclass(frozen=True)
+class MiniViTMAE(Mini):
+    """ViT pre-trained with MAE."""
+
+    objective, architecture, epochs = "mae", "mini_vit_avg", 12

@@ -1,0 +1,114 @@
+"""The Python interface: distil, evaluate and load, without a run folder or records.
+
+import ddbench
+dset = ddbench.distill("clpdd", backbone="mini_vit_simclr", data="digits", ipc=1, seed=0, tau=0.2)
+print(ddbench.evaluate(dset, backbone="mini_resnet_dino", data="digits").top1)
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..core.backbone import BACKBONES, Backbone
+from ..core.bank import FeatureBank
+from ..core.data import DATASETS, ImageData
+from ..core.errors import Unsupported, UserError
+from ..core.method import METHODS, PROTOCOLS, Evaluation, Method, Protocol
+from ..core.params import spec_string
+from ..core.run import Progress, Run
+from ..core.sets import DistilledSet
+
+
+def distill(
+    method: str | Method,
+    *,
+    backbone: str | Backbone | None,
+    data: str | ImageData,
+    ipc: int = 1,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    progress: Progress | None = None,
+    **params: Any,
+) -> DistilledSet:
+    """Distil `data` with `method` to `ipc` images per class.
+
+    `method`, `backbone` and `data` are specs such as `clpdd[tau=0.1]`, or objects; `params` are parameters of a method
+    given by name. `backbone` may be None for methods that use none. `progress(step, steps, loss)` is called after each step.
+
+    Raises `UserError` for bad input, `Unsupported` for a combination that makes no sense, `Diverged` for a non-finite loss.
+    """
+    if ipc < 1:
+        raise UserError(f"ipc={ipc} is not valid: at least one image per class is due")
+    method = _method(method, params)
+    images = load_data(data)
+    encoder = _backbone(backbone, device) if method.uses_backbone else None
+    if (reason := method.supports(encoder.spec if encoder else None, images, ipc)) is not None:
+        raise Unsupported(reason)
+    dset = method.distill(encoder, images, ipc, run=_run(seed, device, progress))  # type: ignore[arg-type]
+    facts = {
+        "method": spec_string(method),
+        "backbone": encoder.spec.name if encoder else None,
+        "data": images.name,
+        "data_fingerprint": images.fingerprint,
+        "ipc": ipc if method.uses_ipc else None,
+        "seed": seed,
+    }
+    return replace(dset, provenance={**facts, **dset.provenance})
+
+
+def evaluate(
+    dset: DistilledSet,
+    *,
+    backbone: str | Backbone,
+    data: str | ImageData,
+    protocol: str | Protocol = "ridge-probe",
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+) -> Evaluation:
+    """Train a probe on `dset` through `backbone` and test it on the test split of `data`.
+
+    Raises `UserError` for bad input and `Unsupported` where the protocol cannot judge the set.
+    """
+    judge = PROTOCOLS.create(protocol) if isinstance(protocol, str) else protocol
+    images = load_data(data)
+    if dset.class_names != images.class_names:
+        raise UserError(f"the set has other classes than {images.name}: {dset.num_classes} against {images.num_classes}")
+    if (reason := judge.supports(dset)) is not None:
+        raise Unsupported(reason)
+    return judge.evaluate(_backbone(backbone, device), images, dset, run=_run(seed, device))
+
+
+def load_set(path: str | Path, data: str | ImageData | None = None) -> DistilledSet:
+    """Read a set folder. `data` is needed only for sets that refer to real images (method `full`).
+
+    Raises `UserError` for a folder that is not a complete set.
+    """
+    return DistilledSet.load(path, None if data is None else load_data(data))
+
+
+def load_data(data: str | ImageData) -> ImageData:
+    """The dataset of a spec; an `ImageData` passes unchanged."""
+    return DATASETS.create(data).load() if isinstance(data, str) else data
+
+
+def _method(method: str | Method, params: dict[str, Any]) -> Method:
+    if isinstance(method, str):
+        return METHODS.create(method, **params)
+    if params:
+        raise UserError(f"parameters {', '.join(params)} go with a method's name; this one is built already")
+    return method
+
+
+def _backbone(backbone: str | Backbone | None, device: str | torch.device) -> Backbone:
+    if backbone is None:
+        raise UserError("this needs a backbone; name one, for instance 'mini_vit_simclr'")
+    loaded = BACKBONES.create(backbone).load() if isinstance(backbone, str) else backbone
+    return loaded.to(device)
+
+
+def _run(seed: int, device: str | torch.device, progress: Progress | None = None) -> Run:
+    device = torch.device(device)
+    run = Run(seed=seed, device=device, bank=FeatureBank(device=device))
+    return run if progress is None else replace(run, progress=progress)

@@ -1,0 +1,81 @@
+"""One cell in a process of its own: load, distil (or re-use the stored set), evaluate.
+
+    python -P -m ddbench.benchmark.cell     (-P: the folder `datasets` must not shadow the package of that name)
+
+The job comes as one line of JSON on stdin; events leave as lines of JSON through the file descriptor that the job names:
+`environment`, `phase`, `step`, `evaluation` (which one starts) and `record` (one per evaluation, as soon as it is
+finished). stdout and stderr are the cell's log. When stdin closes, the parent is gone and the process ends.
+"""
+
+import faulthandler
+import gc
+import json
+import os
+import sys
+import threading
+from typing import Any
+
+import torch
+
+from ..core.method import METHODS
+from .determinism import make_deterministic
+from .records import jsonable
+from .work import CellRun
+
+
+class Events:
+    """Lines of JSON to the parent; a parent that is gone ends the process."""
+
+    def __init__(self, descriptor: int):
+        os.set_inheritable(descriptor, False)  # what the cell starts must not keep the pipe open
+        self._descriptor = descriptor
+
+    def emit(self, event: str, **facts: Any) -> None:
+        line = memoryview((json.dumps(jsonable({"event": event, **facts})) + "\n").encode())
+        try:
+            while line:
+                line = line[os.write(self._descriptor, line) :]
+        except BrokenPipeError:
+            os._exit(1)
+
+
+def read_job(descriptor: int = 0) -> dict[str, Any]:
+    """The job from the first line of stdin; unbuffered, so that nothing behind it is swallowed."""
+    text = b""
+    while not text.endswith(b"\n"):
+        chunk = os.read(descriptor, 65536)
+        if not chunk:
+            raise SystemExit("no job on stdin; this program is started by `ddbench run`")
+        text += chunk
+    return json.loads(text)
+
+
+def end_with_parent(descriptor: int = 0) -> None:
+    """End this process when stdin closes, so that a killed `ddbench run` leaves nothing behind."""
+
+    def wait() -> None:
+        while os.read(descriptor, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main() -> None:
+    faulthandler.enable()  # a crash in native code leaves a Python traceback in the log
+    job = read_job()
+    end_with_parent()
+    events = Events(job["event_fd"])
+    if job["threads"]:
+        torch.set_num_threads(job["threads"])
+    make_deterministic(job["cell"]["device"])
+    for plugin in job["plugins"]:
+        METHODS.load_file(plugin)
+    gc.freeze()  # what was imported stays; collections between evaluations then take no time
+    CellRun(job, events.emit).run()
+    gc.unfreeze()  # native libraries complain in the log about objects that are never collected
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""The command line.
+
+    ddbench run -m clpdd --ipc 1          distil, evaluate, print the tables
+    ddbench list methods                  what there is, with parameters
+    ddbench table results/runs/NAME       the tables of a stored run
+
+Exit codes: 0 all is well, 1 a cell failed, a check failed or a regression was found, 2 bad input (one line on stderr),
+130 interrupted. An exception that is not bad input keeps its traceback: it is a bug.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from ..core.errors import Unsupported, UserError
+from .commands import check, compare, doctor, evaluate, listing, pretrain, run, show, table
+
+_COMMANDS = (run, listing, show, table, evaluate, compare, check, doctor, pretrain)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose complaints are one line, like every other complaint of the program."""
+
+    def error(self, message: str):
+        raise UserError(f"{message} (see `{self.prog} --help`)")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser with all subcommands; `args.command(args)` runs one and returns the exit code."""
+    top = Parser(prog="ddbench", description="Dataset distillation on frozen backbones: accuracy, speed and peak memory.")
+    top.add_argument("--version", action="version", version=f"ddbench {_version()}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in _COMMANDS:
+        module.add(commands)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code."""
+    try:
+        args = parser().parse_args(argv)
+        return args.command(args)
+    except (UserError, Unsupported) as error:
+        print(f"ddbench: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("ddbench: interrupted; finished cells are stored, the same command resumes", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `ddbench table ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _version() -> str:
+    try:
+        return version("ddbench")
+    except PackageNotFoundError:  # a source tree on the path, not installed
+        return "unknown"

@@ -1,0 +1,50 @@
+"""Options and defaults that several commands share."""
+
+import argparse
+from collections.abc import Sequence
+
+DEFAULT_DATASET = "digits"
+DEFAULT_PROTOCOLS = ("ridge-probe", "linear-probe")
+
+
+def command(commands, name: str, function, summary: str) -> argparse.ArgumentParser:
+    """A subcommand whose help is `summary`."""
+    parser = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+    parser.set_defaults(command=function)
+    return parser
+
+
+def add_plugins(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--plugin", action="append", default=[], metavar="FILE.py", help="import this file's plugins first")
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: CUDA where there is one")
+    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads; the number is recorded")
+
+
+def load_plugins(files: Sequence[str]) -> None:
+    """Import plugin files; they may register methods, backbones, datasets and protocols alike."""
+    from ...core.method import METHODS
+
+    for file in files:
+        METHODS.load_file(file)
+
+
+def default_backbones() -> list[str]:
+    """The shipped mini zoo."""
+    from ...core.errors import UserError
+    from ..config import mini_zoo
+
+    names = mini_zoo()
+    if not names:
+        raise UserError("no mini backbone is installed; name a backbone with -b")
+    return names
+
+
+def positive(text: str) -> int:
+    """argparse type of a count."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not a count of at least 1")
+    return value

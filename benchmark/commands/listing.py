@@ -1,0 +1,106 @@
+"""`ddbench list KIND`: the registered plugins of one kind with their parameters."""
+
+import argparse
+import dataclasses
+import inspect
+import json
+from typing import Any, get_type_hints
+
+from ._shared import add_plugins, command, load_plugins
+
+KINDS = ("methods", "backbones", "datasets", "protocols")
+
+
+def add(commands) -> None:
+    parser = command(commands, "list", main, "list methods, backbones, datasets or protocols with their parameters")
+    parser.add_argument("kind", choices=KINDS, metavar="KIND", help=" | ".join(KINDS))
+    parser.add_argument("--json", action="store_true", help="machine-readable")
+    add_plugins(parser)
+
+
+def main(args: argparse.Namespace) -> int:
+    load_plugins(args.plugin)
+    found = [describe(args.kind, name) for name in registry(args.kind).names()]
+    if args.json:
+        print(json.dumps(found, indent=1, default=str))
+        return 0
+    for plugin in found:
+        print(f"{plugin['name']}\n    {plugin['summary']}" if "summary" in plugin else plugin["name"])
+        if "error" in plugin:
+            print(f"    cannot be loaded: {plugin['error']}")
+        for parameter in plugin.get("parameters", []):
+            print(f"    {_line(parameter)}")
+    return 0
+
+
+def registry(kind: str):
+    """The registry of `kind` (plural)."""
+    from ...core.backbone import BACKBONES
+    from ...core.data import DATASETS
+    from ...core.method import METHODS, PROTOCOLS
+
+    return {"methods": METHODS, "backbones": BACKBONES, "datasets": DATASETS, "protocols": PROTOCOLS}[kind]
+
+
+def describe(kind: str, name: str) -> dict[str, Any]:
+    """Name, summary, module and parameters of a plugin; one that cannot be imported is listed with its error."""
+    from ...core.errors import UserError
+
+    try:
+        cls = registry(kind).get(name)
+    except UserError as error:
+        return {"name": name, "error": str(error)}
+    facts: dict[str, Any] = {"name": name, "summary": summary(cls), "module": cls.__module__}
+    if isinstance(version := getattr(cls, "version", None), int):
+        facts["version"] = version
+    hints = get_type_hints(cls, include_extras=True)
+    facts["parameters"] = [_parameter(field, hints[field.name]) for field in dataclasses.fields(cls) if field.init]
+    return facts
+
+
+def summary(cls: type) -> str:
+    """First line of the docstring; a dataclass without one has a generated signature, which is no summary."""
+    text = inspect.getdoc(cls) or ""
+    return "" if text.startswith(f"{cls.__name__}(") else text.partition("\n")[0]
+
+
+def type_name(hint: Any) -> str:
+    """`float > 0`, `'ce' | 'mse'`, `int | None`: a type as a user reads it."""
+    from typing import Annotated, Literal, Union, get_args, get_origin
+
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return " ".join([type_name(args[0]), *filter(None, map(_bound, args[1:]))])
+    if origin is Literal:
+        return " | ".join(map(repr, args))
+    if origin is Union or str(origin) == "<class 'types.UnionType'>":
+        return " | ".join(map(type_name, args))
+    if hint is type(None):
+        return "none"
+    return hint.__name__ if isinstance(hint, type) and not args else str(hint).replace("typing.", "")
+
+
+def _bound(bound: Any) -> str:
+    for attribute, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<=")):
+        if (limit := getattr(bound, attribute, None)) is not None:
+            return f"{sign} {limit}"
+    return ""
+
+
+def _parameter(field: dataclasses.Field, hint: Any) -> dict[str, Any]:
+    facts: dict[str, Any] = {"name": field.name, "type": type_name(hint)}
+    if field.default is not dataclasses.MISSING:
+        facts["default"] = field.default
+    elif field.default_factory is not dataclasses.MISSING:
+        facts["default"] = field.default_factory()
+    else:
+        facts["required"] = True
+    return facts
+
+
+def _line(parameter: dict[str, Any]) -> str:
+    if parameter.get("required"):
+        return f"{parameter['name']}: {parameter['type']} (required)"
+    default = parameter["default"]
+    shown = "none" if default is None else str(default).lower() if isinstance(default, bool) else default
+    return f"{parameter['name']} = {shown}   ({parameter['type']})"

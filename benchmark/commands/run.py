@@ -1,0 +1,169 @@
+"""`ddbench run`: distil and evaluate a grid, each cell in a fresh process, and print the tables."""
+
+import argparse
+import contextlib
+import re
+from pathlib import Path
+from typing import Any
+
+from ._shared import (
+    DEFAULT_DATASET,
+    DEFAULT_PROTOCOLS,
+    add_machine,
+    add_plugins,
+    command,
+    default_backbones,
+    load_plugins,
+)
+
+RUNS = Path("results/runs")
+
+
+def add(commands) -> None:
+    parser = command(commands, "run", main, "distil, evaluate across backbones and print accuracy, speed and peak memory")
+    grid = parser.add_argument_group("the grid (every option may be repeated)")
+    grid.add_argument("-m", "--method", action="append", metavar="METHOD[k=v,...]", help="see `ddbench list methods`")
+    grid.add_argument("-b", "--backbone", action="append", metavar="B", help="to distil with; default: the mini backbones")
+    grid.add_argument("--eval-backbone", action="append", metavar="B", help="to evaluate on; default: mini backbones and -b")
+    grid.add_argument("-d", "--dataset", action="append", metavar="D", help=f"default: {DEFAULT_DATASET}")
+    grid.add_argument("--ipc", action="append", type=int, metavar="N", help="images per class; default: 1")
+    grid.add_argument("--protocol", action="append", metavar="P", help=f"default: {' and '.join(DEFAULT_PROTOCOLS)}")
+    grid.add_argument("--seed", action="append", type=int, metavar="S", help="of distilling; default: 0")
+    grid.add_argument("--suite", type=Path, metavar="FILE.yaml", help="the same grid from a file; options given here win")
+    grid.add_argument("--no-controls", action="store_true", help="do not add the methods random and full")
+    add_plugins(grid)  # type: ignore[arg-type]
+    how = parser.add_argument_group("the run")
+    how.add_argument("--name", help="of the run; default: from the grid")
+    how.add_argument("--out", type=Path, metavar="DIR", help=f"default: {RUNS}/NAME; what is finished there is not run again")
+    how.add_argument("--overwrite", action="store_true", help="run again what is finished")
+    how.add_argument("--dry-run", action="store_true", help="list the cells with an estimate of their time, and stop")
+    how.add_argument("--timeout", type=float, metavar="S", help="seconds that one cell may take")
+    add_machine(how)  # type: ignore[arg-type]
+
+
+def main(args: argparse.Namespace) -> int:
+    load_plugins(args.plugin)
+    suite = suite_of(args)
+    out = args.out or RUNS / suite.name
+    from ..plan import plan
+
+    cells = plan(suite, device=args.device)
+    if args.dry_run:
+        return dry_run(cells, out)
+    from ..progress import reporter
+    from ..runner import run_plan
+
+    summary = run_plan(
+        cells,
+        out,
+        timeout=suite.timeout,
+        device=args.device,
+        threads=args.threads,
+        progress=reporter(),
+        plugins=args.plugin,
+        overwrite=args.overwrite,
+    )
+    report(cells, out)
+    return int(summary.failed > 0)
+
+
+def suite_of(args: argparse.Namespace) -> Any:
+    """The grid: the suite file if there is one, with every option that was given in place of the file's."""
+    from ...core.errors import UserError
+    from .. import config
+
+    if not args.method and not args.suite:
+        raise UserError("name a method with -m, or a file with --suite; `ddbench list methods` shows what there is")
+    judges = args.eval_backbone
+    if args.backbone and not judges and not args.suite:  # the mini backbones, and those that distil in any case
+        judges = [*dict.fromkeys([*default_backbones(), *args.backbone])]
+    base = config.load_suite(args.suite).model_dump() if args.suite else {}
+    given = {
+        "methods": args.method,
+        "backbones": args.backbone,
+        "eval_backbones": judges,
+        "datasets": args.dataset,
+        "ipc": args.ipc,
+        "protocols": args.protocol,
+        "seeds": args.seed,
+        "timeout": args.timeout,
+        "controls": False if args.no_controls else None,
+        "name": args.name,
+    }
+    suite = config.suite(**{**base, **{key: value for key, value in given.items() if value is not None}})
+    named = bool(args.suite or args.name)
+    return suite if named else suite.model_copy(update={"name": run_name(suite.methods, suite.datasets, suite.ipc)})
+
+
+def run_name(methods: list[str], datasets: list[str], ipcs: list[int]) -> str:
+    """`clpdd-digits-ipc1`: plugin names and IPCs of the grid, without parameters."""
+    names = [re.sub(r"[^\w.+-]+", "_", spec.partition("[")[0].strip()) for spec in (*methods, *datasets)]
+    return "-".join([*dict.fromkeys(names), "ipc" + "_".join(map(str, ipcs))])
+
+
+def dry_run(cells: list, out: Path) -> int:
+    """List the cells with their state and an estimate of their time from the records of this and neighbouring runs."""
+    from ...core.errors import UserError
+    from ..plan import describe
+    from ..records import done_hashes, load_records
+
+    records = []
+    for file in out.parent.glob("*/records.jsonl"):
+        with contextlib.suppress(UserError):  # a neighbour that cannot be read gives no estimate
+            records += load_records([file])
+    rows = describe(cells, done_hashes(out), records)
+    for row in rows:
+        seconds = "     ?" if row.seconds is None else f"{row.seconds:6.0f}"
+        print(f"{row.state:12} {seconds} s  {row.cell.label} ({row.todo} of {row.done + row.todo} evaluations to do)")
+    known = [row.seconds for row in rows if row.seconds is not None]
+    unknown = len(rows) - len(known)
+    print(f"{len(rows)} cells, {sum(row.todo for row in rows)} evaluations to do, about {sum(known):.0f} s", end="")
+    print(f" and {unknown} cells of unknown time (no earlier run of their kind in {out.parent})" if unknown else "")
+    return 0
+
+
+def report(cells: list, out: Path) -> None:
+    """The tables of this plan, the picture of its sets, and where everything lies."""
+    from .. import render
+    from ..records import load_records
+    from ..tables import tables
+
+    asked = {evaluation.config_hash for cell in cells for evaluation in cell.evaluations}
+    records = [record for record in load_records([out]) if record["config_hash"] in asked]
+    for metric in ("top1", "seconds", "memory"):
+        print(render.text(tables(records, metric)))
+    for record in records:
+        if record["status"] not in ("ok", "unsupported"):
+            log = out / "logs" / f"{record['cell_hash']}.log"
+            print(f"{record['status'].upper()}  {describe_cell(record)}: {record['reason']} (log: {log})")
+    for picture in pictures(cells, out):
+        print(f"picture: {picture}")
+    print(f"records: {out / 'records.jsonl'}")
+
+
+def describe_cell(record: dict) -> str:
+    from ..compare import describe
+
+    return describe(record)
+
+
+def pictures(cells: list, out: Path) -> list[Path]:
+    """One PNG per dataset and IPC with the sets of its first seed; sets that only refer to the data are left out."""
+    from ...core.errors import UserError
+    from ...core.sets import DistilledSet
+    from ..gallery import gallery
+
+    grouped: dict[tuple, list] = {}
+    for cell in cells:
+        folder = out / "sets" / cell.cell_hash
+        if cell.ipc is not None and folder.is_dir():
+            sets = grouped.setdefault((cell.dataset, cell.ipc, cell.distill_seed), [])
+            with contextlib.suppress(UserError):
+                label = f"{cell.method_spec} {cell.distill_backbone.removeprefix('mini_') if cell.distill_backbone else ''}"
+                sets.append((label.strip(), DistilledSet.load(folder)))
+    drawn = {}
+    for (dataset, ipc, seed), sets in grouped.items():
+        if sets and (dataset, ipc) not in drawn:
+            file = re.sub(r"[^\w.+-]+", "_", f"gallery-{dataset}-ipc{ipc}").strip("_") + ".png"
+            drawn[dataset, ipc] = gallery(sets, out / file, f"{dataset}, IPC {ipc}, seed {seed}")
+    return list(drawn.values())

@@ -1,0 +1,230 @@
+"""Runs a plan: each cell in a fresh process, one per device at a time, every finished evaluation stored at once.
+
+    summary = run_plan(plan(suite), Path("results/runs/x"), timeout=600, progress=reporter())
+
+Rerunning skips what is recorded. A cell that dies, runs out of memory or time becomes rows with a reason; the evaluations
+that it had finished stay, and those that it had not started are tried in a new process.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..core.errors import UserError
+from . import measure
+from .environment import environment
+from .identity import Cell, Evaluation, blank_record
+from .launcher import Ended, Slot, launch, slots
+from .outcome import classify_exit
+from .outfolder import locked, prepare
+from .progress import Reporter
+from .records import append_record, done_hashes
+
+
+@dataclass
+class RunSummary:
+    """Numbers of evaluations: finished now, skipped because they were there, without sense, failed."""
+
+    done: int = 0
+    skipped: int = 0
+    unsupported: int = 0
+    failed: int = 0
+    failures: list[dict[str, Any]] = field(default_factory=list)  # the records that are neither ok nor unsupported
+
+    def count(self, record: dict[str, Any]) -> None:
+        if record["status"] == "ok":
+            self.done += 1
+        elif record["status"] == "unsupported":
+            self.unsupported += 1
+        else:
+            self.failed += 1
+            self.failures.append(record)
+
+
+def run_plan(
+    cells: Sequence[Cell],
+    out: Path,
+    *,
+    timeout: float | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Reporter | None = None,
+    plugins: Iterable[str | Path] = (),
+    overwrite: bool = False,
+) -> RunSummary:
+    """Run what is not recorded in `out` yet; all of it with `overwrite`.
+
+    Args:
+        timeout: seconds per cell; None: no limit.
+        device: `auto`, or the device that the cells were planned for.
+        threads: CPU threads of each cell process; None: torch's choice.
+        plugins: files that every cell process imports first.
+
+    Raises `UserError` before anything runs if `out` cannot be written or is in use, and when a record cannot be written.
+    `KeyboardInterrupt` passes through after the running processes are dead; finished records stay.
+    """
+    out = Path(out).absolute()
+    if device != "auto" and any(cell.device != device for cell in cells):
+        raise UserError(f"the cells were planned for {cells[0].device}, not for {device}; give plan() the same device")
+    prepare(out)
+    with locked(out):
+        done = set() if overwrite else done_hashes(out)
+        todo = [part for cell in cells if (part := cell.only(_missing(cell, done))).evaluations]
+        summary = RunSummary(skipped=sum(len(_missing(cell, set())) for cell in cells) - sum(len(c.evaluations) for c in todo))
+        settings = {
+            "out": str(out),
+            "threads": threads,
+            "plugins": [str(Path(p).absolute()) for p in plugins],
+            "overwrite": overwrite,
+        }
+        _Session(out, settings, timeout, progress or Reporter(), summary).run(todo)
+    return summary
+
+
+def _missing(cell: Cell, done: set[str]) -> list[Evaluation]:
+    return [e for e in cell.evaluations if e.config_hash not in done]
+
+
+@dataclass
+class _Session:
+    """One call of `run_plan`. Workers wait for processes; this thread alone writes records and talks to the reporter."""
+
+    out: Path
+    settings: dict[str, Any]
+    timeout: float | None
+    reporter: Reporter
+    summary: RunSummary
+    stop: threading.Event = field(default_factory=threading.Event)
+    messages: "queue.SimpleQueue[Callable[[], None]]" = field(default_factory=queue.SimpleQueue)
+
+    def run(self, cells: list[Cell]) -> None:
+        self.reporter.start([cell for cell in cells if not cell.unsupported], self.summary.skipped)
+        try:
+            for cell in cells:
+                if cell.unsupported:
+                    outcome = ("unsupported", cell.unsupported)
+                    self.store_failures(cell, cell.evaluations, outcome, device=cell.device, started=measure.now())
+            self._run_in_slots([cell for cell in cells if not cell.unsupported])
+        finally:
+            self.reporter.finish(self.summary)
+
+    def _run_in_slots(self, cells: list[Cell]) -> None:
+        pending: queue.SimpleQueue[tuple[int, Cell]] = queue.SimpleQueue()
+        for item in enumerate(cells, 1):
+            pending.put(item)
+        places = slots(cells[0].device)[: len(cells)] if cells else []
+        workers = [threading.Thread(target=self._work, args=(pending, slot)) for slot in places]
+        for worker in workers:
+            worker.start()
+        try:
+            while any(worker.is_alive() for worker in workers) or not self.messages.empty():
+                with suppress(queue.Empty):
+                    self.messages.get(timeout=0.1)()
+        except KeyboardInterrupt:
+            self._end(workers)
+            while not self.messages.empty():  # what had finished before the interrupt is kept
+                self.messages.get()()
+            raise
+        finally:
+            self._end(workers)
+
+    def _end(self, workers: list[threading.Thread]) -> None:
+        """No process outlives the run, whether it is complete, interrupted, or out of disk."""
+        self.stop.set()
+        for worker in workers:
+            worker.join()
+
+    def _work(self, pending: "queue.SimpleQueue[tuple[int, Cell]]", slot: Slot) -> None:
+        with suppress(queue.Empty):
+            while not self.stop.is_set():
+                index, cell = pending.get_nowait()
+                try:
+                    _CellWatch(self, index, cell, slot).run()
+                except Exception as error:  # a bug in the harness: raise it in the main thread
+                    self.messages.put(_raiser(error))
+                    return
+
+    def store(self, record: dict[str, Any]) -> None:
+        append_record(self.out, record)
+        self.summary.count(record)
+        self.reporter.record(record)
+
+    def store_failures(self, cell: Cell, lost: Iterable[Evaluation], outcome: tuple[str, str], **facts: Any) -> None:
+        """Rows for evaluations that no cell process reported."""
+        facts["environment"] = facts.get("environment") or environment(torch.device("cpu"))
+        for evaluation in lost:
+            self.store({**blank_record(cell, evaluation, *outcome), **facts, "finished": measure.now()})
+
+
+def _raiser(error: Exception) -> Callable[[], None]:
+    def raise_it() -> None:
+        raise error
+
+    return raise_it
+
+
+@dataclass
+class _CellWatch:
+    """One cell on one slot, in as many processes as it takes: a crash costs the evaluation in which it happened."""
+
+    session: _Session
+    index: int
+    cell: Cell
+    slot: Slot
+    current: str | None = None  # config hash of the evaluation that is running
+    environment: dict[str, Any] | None = None  # of the cell process, as it reported it
+    left: dict[str, Evaluation] = field(default_factory=dict)
+
+    def run(self) -> None:
+        session, started = self.session, measure.now()
+        self.left = {e.config_hash: e for e in self.cell.evaluations}
+        log = session.out / "logs" / f"{self.cell.cell_hash}.log"
+        log.write_bytes(b"")
+        begin = measure.clock()
+        session.messages.put(lambda: session.reporter.cell_started(self.index, self.cell, self.slot.label))
+        overwrite = session.settings["overwrite"]
+        while self.left and not session.stop.is_set():
+            self.current = None
+            timeout = None if session.timeout is None else session.timeout - (measure.clock() - begin)
+            job = {
+                **session.settings,
+                "overwrite": overwrite,
+                "device_label": self.slot.label,
+                "cell": self.cell.only(self.left.values()).to_json(),
+            }
+            ended = launch(
+                job, log=log, environment=self.slot.environment, timeout=timeout, on_event=self._event, stop=session.stop
+            )
+            if self.left and not ended.stopped:
+                self._close(ended, f"logs/{log.name}", started)
+            overwrite = overwrite and self.current is None  # a later process goes on with the set of this run
+        seconds = measure.clock() - begin
+        session.messages.put(lambda: session.reporter.cell_finished(self.index, self.cell, seconds))
+
+    def _event(self, event: dict[str, Any]) -> None:
+        session = self.session
+        if event["event"] == "record":
+            record = event["record"]
+            self.left.pop(record["config_hash"], None)
+            session.messages.put(lambda: session.store(record))
+        elif event["event"] == "environment":
+            self.environment = event["environment"]
+        else:
+            self.current = event.get("config_hash", self.current)
+            session.messages.put(lambda: session.reporter.event(self.index, event))
+
+    def _close(self, ended: Ended, log: str, started: str) -> None:
+        """Rows for what the process left undone: the evaluation that it died in, or everything where it came to none."""
+        outcome = classify_exit(ended.returncode, log)
+        if ended.timed_out:
+            outcome = ("timeout", f"took longer than the time limit of {self.session.timeout:g} s")
+        guilty = [self.current] if self.current in self.left and not ended.timed_out else list(self.left)
+        lost = [self.left.pop(key) for key in guilty if key is not None]
+        facts = {"device": self.slot.label, "started": started, "environment": self.environment}
+        self.session.messages.put(lambda: self.session.store_failures(self.cell, lost, outcome, **facts))

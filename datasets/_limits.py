@@ -1,0 +1,45 @@
+"""Smaller versions of a dataset, and what every dataset must hold whatever its limits."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from ..core.data import ArrayImages, Split
+from ..core.errors import UserError
+
+Listing = tuple[Sequence[Path], Sequence[int]]  # files and their labels
+
+
+def first(split: Split, limit: int | None) -> Split:
+    """The first `limit` images of a split that lies in an array, in the order of the file."""
+    if limit is None or limit >= len(split):
+        return split
+    array = split.images.array[:limit]  # type: ignore[attr-defined]
+    return Split(ArrayImages(array), split.labels[:limit], None if split.groups is None else split.groups[:limit])
+
+
+def first_of_classes(listing: Listing, limit: int | None) -> Listing:
+    """`limit` files in rounds over the classes (the first of each, then the second), in the order of the list.
+
+    Lists of files are sorted by class: their first N would all show the same one.
+    """
+    files, labels = listing
+    if limit is None or limit >= len(files):
+        return listing
+    seen: Counter[int] = Counter()
+    rounds = []
+    for label in labels:
+        rounds.append(seen[label])
+        seen[label] += 1
+    chosen = sorted(sorted(range(len(files)), key=rounds.__getitem__)[:limit])
+    return [files[i] for i in chosen], [labels[i] for i in chosen]
+
+
+def check_classes(name: str, train_labels: Tensor, names: Sequence[str]) -> None:
+    """Every class has a train image; methods and protocols rely on it."""
+    counts = train_labels.bincount(minlength=len(names))
+    if len(empty := (counts == 0).nonzero().flatten()):
+        missing = f"{names[int(empty[0])]!r}" + (f" and {len(empty) - 1} more" if len(empty) > 1 else "")
+        raise UserError(f"{name}: class {missing} has no train image; raise train_limit, or leave the class out")

@@ -1,0 +1,74 @@
+"""The three functions of the Python interface, and the errors that they raise."""
+
+import pytest
+import torch
+
+import ddbench
+from ddbench.core.errors import Unsupported, UserError
+
+
+@pytest.fixture(autouse=True)
+def names(fake_plugins):
+    """`fake_net`, `fake_data` and the rest can be named."""
+
+
+def test_distil_evaluate_save_and_load(backbone, data, tmp_path):
+    dset = ddbench.distill("clpdd", backbone=backbone, data=data, ipc=2, seed=3, steps=2)
+    assert len(dset) == 2 * data.num_classes
+    assert dset.provenance["method"] == "clpdd[steps=2]"
+    assert dset.provenance["seed"] == 3
+    found = ddbench.evaluate(dset, backbone=backbone, data=data)
+    assert 0 <= found.top1 <= 100
+    dset.save(tmp_path / "set")
+    assert torch.equal(ddbench.load_set(tmp_path / "set").images, dset.images)
+
+
+def test_names_and_objects_mean_the_same(data):
+    by_name = ddbench.distill("random", backbone=None, data="fake_data", seed=1)
+    from ddbench.core.data import DATASETS
+    from ddbench.core.method import METHODS
+
+    by_object = ddbench.distill(METHODS.create("random"), backbone=None, data=DATASETS.create("fake_data").load(), seed=1)
+    assert torch.equal(by_name.images, by_object.images)
+    assert ddbench.evaluate(by_name, backbone="fake_net", data="fake_data", protocol="fake_probe").top1 > 0
+
+
+def test_a_set_that_refers_to_real_images_is_loaded_with_its_data(tmp_path):
+    ddbench.distill("full", backbone=None, data="fake_data").save(tmp_path / "full")
+    assert len(ddbench.load_set(tmp_path / "full", data="fake_data")) == 18
+    with pytest.raises(UserError, match="give the dataset"):
+        ddbench.load_set(tmp_path / "full")
+
+
+def test_progress_is_passed_on(backbone, data):
+    steps = []
+    ddbench.distill("clpdd", backbone=backbone, data=data, steps=3, progress=lambda step, of, loss: steps.append((step, of)))
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"ipc": 0}, UserError, "at least one image per class"),
+        ({"method": "clpd"}, UserError, "did you mean 'clpdd'"),
+        ({"tau": -1}, UserError, "greater than 0"),
+        ({"backbone": None}, UserError, "needs a backbone"),
+        ({"method": "centroids", "ipc": 1000}, Unsupported, "smallest class"),
+    ],
+)
+def test_bad_input(data, backbone, arguments, error, message):
+    with pytest.raises(error, match=message):
+        ddbench.distill(**{"method": "clpdd", "backbone": backbone, "data": data, **arguments})
+
+
+def test_a_set_of_other_classes_is_refused(data, backbone):
+    dset = ddbench.distill("random", backbone=None, data="fake_data")
+    with pytest.raises(UserError, match="other classes"):
+        ddbench.evaluate(dset, backbone=backbone, data=data)
+
+
+def test_the_public_names_are_there_and_no_others():
+    for name in ddbench.__all__:
+        assert getattr(ddbench, name) is not None
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = ddbench.nothing

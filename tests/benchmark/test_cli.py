@@ -1,0 +1,233 @@
+"""Bad input is one line that says what to do, with exit code 2; the commands that need no run print what they promise."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from ddbench.benchmark.cli import main
+from ddbench.core.sets import DistilledSet, class_labels
+
+from .fake_records import grid
+
+
+def refused(capsys, *argv: str) -> str:
+    """The single line that a refused command line prints."""
+    assert main(argv) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("ddbench: error: ")
+    return lines[0]
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """Write records to a run folder."""
+
+    def store(name: str, records: list[dict]):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "records.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+        return str(folder)
+
+    return store
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An image folder with two classes in train/ and test/."""
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            (tmp_path / "pets" / split / name).mkdir(parents=True)
+            for index in range(2):
+                Image.new("RGB", (8, 8), (index, 0, 0)).save(tmp_path / "pets" / split / name / f"{index}.png")
+    return tmp_path / "pets"
+
+
+pytestmark = pytest.mark.usefixtures("fake_plugins")  # also undoes what --plugin registers
+
+RUN = ("run", "-m", "random", "-b", "fake_net", "--eval-backbone", "fake_net", "--no-controls", "--dry-run")
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["run", "-m", "clpd"], ["unknown method 'clpd'", "did you mean 'clpdd'"]),
+        (["run", "-m", "clpdd[tua=1]"], ["unknown parameter 'tua'", "did you mean 'tau'"]),
+        (["run", "-m", "clpdd[tau=x]"], ["method 'clpdd'", "tau='x'", "number"]),
+        (["run", "-m", "clpdd[tau"], ["cannot read 'clpdd[tau'"]),
+        (["run", "-m", "random", "--ipc", "0"], ["ipc", "0", "greater than or equal to 1"]),
+        (["run", "-m", "random", "--ipc", "x"], ["--ipc", "'x'"]),
+        (["run"], ["-m", "ddbench list methods"]),
+        ([*RUN, "-d", "digit"], ["unknown dataset 'digit'", "did you mean 'digits'"]),
+        ([*RUN, "--protocol", "ridge"], ["unknown protocol 'ridge'", "ridge-probe"]),
+        ([*RUN, "-b", "fake_nett"], ["unknown backbone 'fake_nett'", "did you mean 'fake_net'"]),
+        (["run", "--suite", "nowhere.yaml"], ["nowhere.yaml"]),
+        (["run", "-m", "random", "--plugin", "nowhere.py"], ["nowhere.py does not exist"]),
+        (["list", "method"], ["invalid choice: 'method'"]),
+        (["tabel"], ["invalid choice: 'tabel'", "table"]),
+        (["table", "nowhere"], ["no records in nowhere"]),
+        (["compare", "nowhere", "elsewhere"], ["no records in nowhere"]),
+        (["check", "herdin"], ["did you mean 'herding'"]),
+        (["show", "nowhere"], ["nowhere is not a distilled set"]),
+        (["evaluate", "nowhere", "-b", "mini_nothing"], ["unknown backbone"]),
+    ],
+)
+def test_bad_input_is_one_line(capsys, argv, words):
+    line = refused(capsys, *argv)
+    for word in words:
+        assert word in line
+
+
+def test_a_folder_without_train_is_named(capsys, tmp_path):
+    (tmp_path / "test").mkdir()
+    assert "train" in refused(capsys, *RUN, "-d", f"folder[path={tmp_path}]")
+
+
+def test_a_corrupt_image_is_named(capsys, folder):
+    (folder / "train" / "cat" / "1.png").write_bytes(b"this is no image")
+    assert "1.png" in refused(capsys, *RUN, "-d", f"folder[path={folder},size=8]")
+
+
+def test_truncated_weights_are_named(capsys, tmp_path):
+    weights = tmp_path / "w.safetensors"
+    save_file({"a": torch.zeros(100)}, weights)
+    weights.write_bytes(weights.read_bytes()[:-50])
+    line = refused(capsys, *RUN, "-b", f"timm[model=resnet10t,weights={weights}]")
+    assert "w.safetensors" in line
+
+
+def test_a_pickle_in_place_of_safetensors_is_refused(capsys, tmp_path):
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(pickle.dumps({"a": np.zeros(3)}))
+    assert "w.safetensors" in refused(capsys, *RUN, "-b", f"timm[model=resnet10t,weights={weights}]")
+
+
+def test_an_out_folder_that_cannot_be_written_is_named(capsys, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    line = refused(capsys, *RUN[:-1], "-d", "fake_data", "--out", str(tmp_path / "file" / "out"))
+    assert "cannot write to" in line
+    assert "--out" in line
+
+
+def test_a_run_prints_tables_picture_and_records_and_a_second_one_skips_everything(capsys, tmp_path, fake_plugins):
+    out = tmp_path / "out"
+    grid = ["-b", "fake_net", "-b", "fake_net[seed=1]", "--eval-backbone", "fake_net", "-d", "fake_data"]
+    argv = [
+        "run",
+        "-m",
+        "fake",
+        *grid,
+        "--protocol",
+        "fake_probe",
+        "--no-controls",
+        "--plugin",
+        str(fake_plugins),
+        "--out",
+        str(out),
+    ]
+    assert main([*argv, "--dry-run"]) == 0
+    assert "2 cells, 2 evaluations to do" in capsys.readouterr().out
+    assert not out.exists()
+    assert main(argv) == 0
+    first = capsys.readouterr().out
+    for title in ("Accuracy: fake_data, IPC 1, fake_probe", "Speed: fake_data, IPC 1", "Peak memory: fake_data, IPC 1"):
+        assert title in first
+    assert (out / "gallery-fake_data-ipc1.png").is_file()
+    assert f"records: {out / 'records.jsonl'}" in first
+    assert main(argv) == 0
+    second = capsys.readouterr()
+    assert "2 evaluations done already, skipped" in second.err
+    assert second.out == first
+
+
+def test_a_failed_cell_is_shown_and_exits_with_1(capsys, tmp_path, fake_plugins):
+    grid = ["-b", "fake_net", "--eval-backbone", "fake_net", "-d", "fake_data", "--protocol", "fake_probe", "--no-controls"]
+    argv = ["run", "-m", "fake[fail=diverge]", *grid, "--plugin", str(fake_plugins), "--out", str(tmp_path / "out")]
+    assert main(argv) == 1
+    text = capsys.readouterr().out
+    assert "DIVERGED  fake[fail=diverge] on fake_net -> fake_net" in text
+    assert "loss is nan at step 3 of 5" in text
+
+
+def test_an_interrupt_exits_with_130(capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ddbench.benchmark.check.check", interrupted)
+    assert main(["check", "random"]) == 130
+    assert "resumes" in capsys.readouterr().err
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr("ddbench.benchmark.check.check", lambda spec: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["check", "random"])
+
+
+def test_version_and_help(capsys):
+    for argv in (["--version"], ["--help"], ["run", "--help"]):
+        with pytest.raises(SystemExit) as exit:
+            main(argv)
+        assert exit.value.code == 0
+    assert "ddbench " in capsys.readouterr().out
+
+
+def test_list_shows_summary_types_and_defaults(capsys):
+    assert main(["list", "methods"]) == 0
+    text = capsys.readouterr().out
+    assert "clpdd\n    Closed-form" in text
+    assert "outer = ce   ('ce' | 'mse')" in text
+    assert main(["list", "protocols", "--json"]) == 0
+    listed = {plugin["name"]: plugin for plugin in json.loads(capsys.readouterr().out)}
+    assert listed["ridge-probe"]["version"] >= 1
+
+
+@pytest.mark.parametrize("form", ["text", "md", "csv", "latex", "json"])
+def test_table_prints_every_format(capsys, stored, form):
+    assert main(["table", stored("a", grid()), "--format", form, "--metric", "seconds"]) == 0
+    assert "clpdd" in capsys.readouterr().out
+
+
+def test_compare_exits_with_1_on_a_regression(capsys, stored):
+    reference, run = stored("reference", grid()), stored("run", grid()[1:])
+    assert main(["compare", reference, reference]) == 0
+    assert main(["compare", reference, run]) == 1
+    assert "WORSE   random -> mini_resnet_simclr" in capsys.readouterr().out
+
+
+def test_check_exits_with_1_for_a_method_with_a_fault(capsys, tmp_path):
+    plugin = tmp_path / "noisy.py"
+    plugin.write_text(
+        "from dataclasses import dataclass\n"
+        "from ddbench.methods import Method, register\n"
+        "@register('noisy')\n"
+        "@dataclass(frozen=True)\n"
+        "class Noisy(Method):\n"
+        "    'Returns nothing.'\n"
+        "    def distill(self, backbone, data, ipc, *, run):\n"
+        "        print('noise')\n"
+    )
+    assert main(["check", "noisy", "--plugin", str(plugin)]) == 1
+    assert "FAILED  prints nothing: printed 'noise'" in capsys.readouterr().out
+
+
+def test_show_describes_a_set_and_draws_it(capsys, tmp_path):
+    DistilledSet(torch.rand(4, 3, 8, 8), class_labels(2, 2), ("cat", "dog"), extras={"lr": 0.1}).save(tmp_path / "set")
+    assert main(["show", str(tmp_path / "set")]) == 0
+    text = capsys.readouterr().out
+    assert "4 images of 8x8 pixels, 2 classes" in text
+    assert (tmp_path / "set" / "gallery.png").is_file()
+
+
+def test_doctor_reports_and_offers_cures(capsys, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("DDBENCH_CACHE", str(tmp_path / "file" / "cache"))
+    assert main(["doctor"]) == 1
+    text = capsys.readouterr().out
+    assert "torch" in text
+    assert "-> set DDBENCH_CACHE" in text

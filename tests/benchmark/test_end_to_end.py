@@ -1,0 +1,83 @@
+"""The real thing: plan, cell processes, records; slow to start (torch is imported each time), so as few as will do."""
+
+import json
+import os
+import subprocess
+import threading
+
+import pytest
+import torch
+
+from ddbench.benchmark import launcher
+from ddbench.benchmark.config import suite
+from ddbench.benchmark.launcher import launch
+from ddbench.benchmark.plan import plan
+from ddbench.benchmark.records import load_records
+from ddbench.benchmark.runner import run_plan
+from ddbench.core.sets import DistilledSet
+
+
+@pytest.fixture
+def planned(fake_plugins):
+    def planned(method, protocols=("fake_probe",), backbones=("fake_net",)):
+        fields = {"methods": [method], "backbones": ["fake_net"], "eval_backbones": list(backbones), "datasets": ["fake_data"]}
+        return plan(suite(**fields, protocols=list(protocols), controls=False), device="cpu")
+
+    return planned
+
+
+def test_two_processes_make_the_same_bits_and_record_their_threads(planned, fake_plugins, tmp_path):
+    cells = planned("fake")
+    found = []
+    for name in ("one", "two"):
+        run_plan(cells, tmp_path / name, threads=1, plugins=[fake_plugins])
+        found += load_records([tmp_path / name])
+    assert [r["status"] for r in found] == ["ok", "ok"]
+    assert [(r["environment"]["threads"], r["environment"]["deterministic"]) for r in found] == [(1, "strict")] * 2
+    assert found[0]["set_fingerprint"] == found[1]["set_fingerprint"]
+    assert found[0]["top1_per_seed"] == found[1]["top1_per_seed"]
+    one, two = (DistilledSet.load(tmp_path / name / "sets" / found[0]["set_hash"]) for name in ("one", "two"))
+    assert torch.equal(one.images, two.images)
+    assert run_plan(cells, tmp_path / "one", plugins=[fake_plugins]).skipped == 1
+
+
+def test_a_crash_in_native_code_costs_one_evaluation_and_the_set_is_kept(planned, fake_plugins, tmp_path):
+    cells = planned("fake", ["fake_probe[fail=die]", "fake_probe"])
+    summary = run_plan(cells, tmp_path, plugins=[fake_plugins])
+    assert (summary.done, summary.failed) == (1, 1)
+    by_status = {r["status"]: r for r in load_records([tmp_path])}
+    assert by_status.keys() == {"ok", "oom"}
+    assert by_status["ok"]["distill_reused"]
+    assert by_status["oom"]["environment"]["torch_version"] == torch.__version__.partition("+")[0]
+
+
+def test_a_method_that_never_ends_is_a_timeout(planned, fake_plugins, tmp_path):
+    summary = run_plan(planned("fake[fail=loop]"), tmp_path, timeout=1, plugins=[fake_plugins])
+    assert [r["status"] for r in summary.failures] == ["timeout"]
+
+
+def test_a_cell_process_ends_with_its_parent(planned, fake_plugins, tmp_path):
+    """A killed `ddbench run` closes the pipe that the cell process watches."""
+    job = {
+        "cell": planned("fake[fail=loop]")[0].to_json(), "out": str(tmp_path), "overwrite": False, "device_label": "cpu",
+        "threads": 1, "plugins": [str(fake_plugins)],
+    }  # fmt: skip
+    reader, writer = os.pipe()
+    process = subprocess.Popen(launcher.COMMAND, stdin=subprocess.PIPE, pass_fds=[writer])
+    os.close(writer)
+    try:
+        process.stdin.write(json.dumps({**job, "event_fd": writer}).encode() + b"\n")
+        process.stdin.flush()
+        with os.fdopen(reader) as events:
+            next(line for line in events if json.loads(line).get("name") == "distill")
+        process.stdin.close()
+        assert process.wait(timeout=10) == 1
+    finally:
+        process.kill()
+
+
+def test_a_job_that_is_not_wanted_any_more_is_not_waited_for(planned, tmp_path):
+    stop = threading.Event()
+    stop.set()
+    facts = {"environment": {}, "timeout": None, "on_event": lambda event: None, "stop": stop}
+    assert launch({}, log=tmp_path / "log", **facts).stopped

@@ -1,0 +1,143 @@
+"""Tables state what they average, never mix what cannot be compared, and show failures as such."""
+
+import json
+
+import pytest
+
+from ddbench.benchmark import render
+from ddbench.benchmark.tables import tables
+from ddbench.benchmark.values import Value
+from ddbench.core.errors import UserError
+
+from .fake_records import BACKBONES, grid, record
+
+
+def cell(table, method, backbone, column) -> Value:
+    values = dict(table.rows)[(method, backbone)]
+    return values[table.columns.index(column)]
+
+
+def test_accuracy_has_own_transfer_and_mean_columns():
+    (table,) = tables(grid())
+    assert table.columns == [*BACKBONES, "own", "transfer", "mean"]
+    assert cell(table, "clpdd", BACKBONES[1], "own").mean == 61.0
+    assert cell(table, "clpdd", BACKBONES[1], "transfer").mean == pytest.approx((50 + 52 + 53) / 3)
+    assert cell(table, "clpdd", BACKBONES[1], "mean").mean == pytest.approx((50 + 61 + 52 + 53) / 4)
+
+
+def test_the_row_of_means_averages_over_distil_backbones():
+    (table,) = tables(grid())
+    assert cell(table, "clpdd", "mean of 4", "own").mean == pytest.approx(60 + 1.5)
+    assert cell(table, "clpdd", "mean of 4", "mean").mean == pytest.approx(50 + 1.5 + 2.5)
+
+
+def test_floor_comes_first_and_ceiling_last_in_every_ipc():
+    both = tables([*grid(), record("clpdd", ipc=10, top1=70.0)])
+    assert [table.facts["ipc"] for table in both] == [1, 10]
+    assert both[0].rows[0][0] == ("random", "—")
+    assert [table.rows[-1][0] for table in both] == [("full", "—"), ("full", "—")]
+
+
+def test_spread_over_distillation_seeds_is_kept_apart_from_probe_seeds():
+    (table,) = tables(grid(seeds=(0, 1, 2)))
+    value = cell(table, "clpdd", BACKBONES[0], BACKBONES[0])
+    assert (value.mean, value.std, value.n, value.over) == (61.0, 1.0, 3, "distillation seeds")
+    assert value.text() == "61.0 ± 1.0"
+    assert any("n = 1 to 3 distillation seeds; ± sample std over distillation seeds" in line for line in table.caption)
+
+
+def test_one_seed_shows_the_spread_of_its_probes_and_says_so():
+    (table,) = tables([record(top1=50.0, top1_per_seed=[49.0, 50.0, 51.0])])
+    assert table.rows[0][1][0].text() == "50.0 ± 1.0*"
+    assert any("3 probe seeds of one distillation seed" in line for line in table.caption)
+
+
+def test_missing_is_a_dash_and_failure_shows_its_status():
+    records = [r for r in grid() if not (r["method"] == "clpdd" and r["eval_backbone"] == BACKBONES[3])]
+    records.append(record(judge=BACKBONES[3], top1=None, top1_per_seed=[], status="oom", reason="out of memory"))
+    (table,) = tables(records)
+    assert cell(table, "clpdd", BACKBONES[0], BACKBONES[3]).text() == "oom"
+    assert cell(table, "clpdd", BACKBONES[1], BACKBONES[3]).text() == "—"
+    assert cell(table, "clpdd", BACKBONES[1], "mean").text() == "—"  # a mean over fewer backbones would flatter
+
+
+def test_a_seed_that_failed_is_counted():
+    records = [record(seed=0, top1=50.0), record(seed=1, top1=52.0), record(seed=2, top1=None, status="timeout")]
+    assert tables(records)[0].rows[0][1][0].text() == "51.0 ± 1.4 (2/3)"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"protocol_version": 2}, "versions 1, 2 of protocol 'ridge-probe'"),
+        ({"schema": 2}, "record schemas"),
+        ({"dataset_fingerprint": "0" * 64}, "different data under the name 'digits'"),
+    ],
+)
+def test_what_cannot_be_compared_is_never_mixed(change, message):
+    with pytest.raises(UserError, match=message):
+        tables([record(), record(seed=1, **change)])
+
+
+def test_an_unknown_protocol_names_those_there_are():
+    with pytest.raises(UserError, match="there are: ridge-probe"):
+        tables(grid(), protocol="knn")
+
+
+def test_speed_adds_cold_and_warm_features_to_distilling_and_counts_a_set_once():
+    table = tables(grid(seeds=(0, 1)), "seconds")[0]
+    value = cell(table, "clpdd", BACKBONES[0], "cold total s")
+    assert (value.mean, value.n) == (4.5, 2)
+    assert cell(table, "clpdd", BACKBONES[0], "warm total s").mean == pytest.approx(4.01)
+    assert cell(table, "clpdd", BACKBONES[0], "eval s ridge-probe").mean == 0.25
+
+
+def test_speed_warns_of_shared_devices_and_of_several_machines():
+    apart = grid()
+    assert not any("WARNING" in line for line in tables(apart, "seconds")[0].caption)
+    times = {"started": "2026-01-01T00:00:00+00:00", "finished": "2026-01-01T01:00:00+00:00"}
+    assert any("at the same time" in line for line in tables([{**r, **times} for r in apart], "seconds")[0].caption)
+    other = [*apart, record(seed=5, environment={"cpu": "Other CPU"})]
+    assert any("2 different machines" in line for line in tables(other, "seconds")[0].caption)
+
+
+def test_memory_shows_gpu_columns_only_where_there_is_a_gpu():
+    gibi = 2**30
+    assert tables(grid(), "memory")[0].columns == ["process GiB", "before distilling GiB", "by distilling GiB"]
+    on_gpu = record(peak_bytes={"gpu_allocated": gibi, "gpu_reserved": 2 * gibi, "cpu_rss": 4 * gibi})
+    (table,) = tables([on_gpu], "memory")
+    assert [value.mean for value in table.rows[0][1][:2]] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("metric", ["top1", "seconds", "memory"])
+def test_text_fits_100_columns(metric):
+    records = grid(("clpdd[outer=mse,tau=0.05]", "centroids"), seeds=(0, 1, 2))
+    text = render.text(tables(records, metric))
+    assert max(map(len, text.splitlines())) <= 100
+    assert "[outer=mse," in text  # brackets are not markup
+
+
+def test_text_replaces_long_backbone_specs_by_letters():
+    long = ("timm[model=vit_tiny_patch16_224,weights=a.safetensors]", "timm[model=resnet18]")
+    text = render.text(tables(grid(backbones=long)))
+    assert f"backbone A = {long[0]}" in text
+    assert f"backbone B = {long[1]}" in text
+
+
+def test_markdown_latex_and_json_hold_the_same_numbers():
+    built = tables(grid(seeds=(0, 1)))
+    assert "| clpdd | mini_vit_dino | 50.5 ± 0.7 |" in render.markdown(built)
+    assert r"clpdd & mini\_vit\_dino & 50.5 $\pm$ 0.7" in render.latex(built)
+    parsed = json.loads(render.as_json(built))[0]
+    row = next(r for r in parsed["rows"] if r["method"] == "clpdd" and r["distill_backbone"] == "mini_vit_dino")
+    assert row["cells"][BACKBONES[0]] == {
+        "mean": 50.5, "std": pytest.approx(0.7071, abs=1e-4), "over": "distillation seeds", "n": 2, "probes": 1,
+        "status": None, "attempts": 2,
+    }  # fmt: skip
+    assert parsed["protocols"] == [{"spec": "ridge-probe", "version": 1}]
+
+
+def test_csv_has_one_row_per_record():
+    lines = render.csv(grid()).splitlines()
+    assert len(lines) == 1 + len(grid())
+    assert "seconds.distill" in lines[0]

@@ -1,0 +1,168 @@
+"""The work of a cell, in this process: one record per evaluation whatever happens, sets that are stored and used again."""
+
+import gc
+import json
+import random
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from ddbench.benchmark.config import suite
+from ddbench.benchmark.plan import plan
+from ddbench.benchmark.work import CellRun, checked
+from ddbench.core.errors import Diverged
+from ddbench.core.sets import DistilledSet
+
+TWO = ["fake_net", "fake_net[seed=1]"]
+
+
+@pytest.fixture
+def work(fake_plugins, tmp_path, monkeypatch):
+    """Run one cell; returns its events."""
+    monkeypatch.setenv("DDBENCH_CACHE", str(tmp_path / "cache"))  # cold for each test
+    (tmp_path / "sets").mkdir()
+    generators = torch.get_rng_state(), np.random.get_state(), random.getstate()
+
+    def work(method="fake", protocols=("fake_probe",), backbones=TWO, overwrite=False, change=None, **grid):
+        fields = {"methods": [method], "backbones": backbones[:1], "eval_backbones": backbones, "datasets": ["fake_data"]}
+        cell = plan(suite(**fields, protocols=list(protocols), controls=False, **grid), device="cpu")[0]
+        events = []
+        job = {
+            "cell": {**cell.to_json(), **(change or {})},
+            "out": str(tmp_path),
+            "overwrite": overwrite,
+            "device_label": "cpu",
+        }
+        CellRun(job, lambda event, **facts: events.append({"event": event, **facts})).run()
+        return events
+
+    gc.freeze()  # as the cell process does
+    yield work
+    gc.unfreeze()
+    torch.set_rng_state(generators[0])
+    np.random.set_state(generators[1])
+    random.setstate(generators[2])
+
+
+def records(events):
+    return [event["record"] for event in events if event["event"] == "record"]
+
+
+def test_one_record_per_evaluation_with_everything_measured(work, tmp_path):
+    found = records(work(protocols=["fake_probe", "fake_probe[seeds=3]"]))
+    assert [(r["status"], r["eval_backbone"], len(r["top1_per_seed"])) for r in found] == [
+        ("ok", "fake_net", 2), ("ok", "fake_net", 3), ("ok", "fake_net[seed=1]", 2), ("ok", "fake_net[seed=1]", 3),
+    ]  # fmt: skip
+    first, *_, last = found
+    assert json.loads(json.dumps(first, default=float))["steps"] == 5
+    assert first["steps_per_second"] > 0
+    assert first["images_per_second"] == pytest.approx(3 * first["steps_per_second"])
+    assert {"load", "features", "distill", "evaluate", "warmup", "evaluate_features"} <= first["seconds"].keys()
+    assert 0 < first["seconds"]["warmup"] <= first["seconds"]["distill"]
+    assert first["peak_bytes"]["cpu_rss"] >= first["base_bytes"]["cpu_rss"] * 0.9 > 0
+    assert {"load", "features", "distill", "evaluate"} <= first["peak_bytes_by_phase"].keys()
+    assert first["environment"]["threads"] == torch.get_num_threads()
+    assert (first["n_images"], first["device"], first["distill_reused"]) == (3, "cpu", False)
+    assert first["started"] <= first["finished"] <= last["finished"]
+
+
+def test_features_of_distilling_and_of_evaluating_are_told_apart(work):
+    one, two = records(work())
+    assert one["seconds"]["features"] == two["seconds"]["features"] > 0  # the method asked for the train split
+    assert one["features_seconds_cold"] == pytest.approx(one["seconds"]["features"])
+    assert not one["features_cached"]
+    assert one["seconds"]["evaluate_features"] > 0  # the protocol asked for the test split, of each backbone
+    assert two["seconds"]["evaluate_features"] > 0
+    again = records(work(overwrite=True))[0]
+    assert (again["seconds"]["features"], again["seconds"]["evaluate_features"]) == (0, 0)
+    assert again["features_cached"]
+    assert again["features_seconds_cold"] == one["features_seconds_cold"]  # as when they were computed
+    assert again["features_seconds_warm"] > 0
+
+
+def test_a_stored_set_is_used_again_with_its_own_measurements(work, tmp_path):
+    first = records(work())
+    second = records(work(protocols=["fake_probe[seeds=4]"]))
+    assert [r["distill_reused"] for r in first + second] == [False, False, True, True]
+    for key in ("set_fingerprint", "steps_per_second", "peak_bytes", "n_images", "features_seconds_cold"):
+        assert second[0][key] == first[0][key]
+    assert second[0]["seconds"]["distill"] == first[0]["seconds"]["distill"]
+
+
+def test_a_truncated_set_is_distilled_again(work, tmp_path):
+    first = records(work())[0]
+    file = tmp_path / "sets" / first["set_hash"] / "set.safetensors"
+    file.write_bytes(file.read_bytes()[:-20])
+    again = records(work())[0]
+    assert (again["status"], again["distill_reused"], again["set_fingerprint"]) == ("ok", False, first["set_fingerprint"])
+
+
+def test_a_set_explains_itself(work, tmp_path):
+    record = records(work())[0]
+    found = DistilledSet.load(tmp_path / "sets" / record["set_hash"]).provenance
+    for key in ("method_spec", "params", "distill_backbone_spec", "dataset", "dataset_fingerprint", "ipc", "distill_seed"):
+        assert found[key] == record[key]
+    assert found["measured"]["seconds"]["distill"] == record["seconds"]["distill"]
+    assert found["environment"]["ddbench_version"] == record["environment"]["ddbench_version"]
+
+
+@pytest.mark.parametrize(
+    ("fail", "status", "reason"),
+    [
+        ("crash", "failed", r"KeyError: .*a bug.* \(see logs/\w{64}\.log\)"),
+        ("diverge", "diverged", "loss is nan at step 3 of 5"),
+        ("nan", "diverged", "the images of the distilled set are not finite"),
+        ("allocate", "oom", "allocate"),
+        ("unsupported", "unsupported", "makes no sense"),
+        ("user", "failed", "this file is missing"),
+    ],
+)
+def test_a_distillation_that_fails_is_a_row_for_each_of_its_evaluations(work, tmp_path, fail, status, reason, capfd):
+    found = records(work(f"fake[fail={fail}]"))
+    assert [r["status"] for r in found] == [status, status]
+    for record in found:
+        assert len(record["reason"].splitlines()) == 1
+        assert record["top1"] is None
+        assert re.search(reason, record["reason"])
+    assert not (tmp_path / "sets" / found[0]["set_hash"]).exists()
+    assert "Traceback" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("fail", "status"), [("crash", "failed"), ("unsupported", "unsupported")])
+def test_an_evaluation_that_fails_does_not_stop_the_next(work, fail, status, capfd):
+    found = records(work(protocols=[f"fake_probe[fail={fail}]", "fake_probe"]))
+    assert [r["status"] for r in found] == [status, "ok", status, "ok"]
+    assert found[0]["n_images"] == 3  # the set is there, and was measured
+
+
+def test_the_full_data_is_a_set_of_references(work, tmp_path):
+    for reused in (False, True):
+        found = records(work("full"))[0]
+        assert (found["status"], found["n_images"], found["ipc"], found["distill_reused"]) == ("ok", 18, None, reused)
+
+
+def test_data_or_weights_that_change_during_a_run_are_noticed(work, card_of, capfd):
+    assert "changed while" in records(work(change={"dataset_fingerprint": "other"}))[0]["reason"]
+    assert "changed while" in records(work(change={"distill_backbone_spec": card_of()}))[0]["reason"]
+
+
+def test_one_backbone_is_held_at_a_time(work, monkeypatch):
+    held = []
+    keep = CellRun._backbone
+    monkeypatch.setattr(CellRun, "_backbone", lambda self, *a: held.append(a[0]) or keep(self, *a))
+    loads = [event for event in work(protocols=["fake_probe", "fake_probe[seeds=3]"]) if event.get("name") == "load"]
+    assert held == ["fake_net"] * 3 + ["fake_net[seed=1]"] * 2
+    assert len(loads) == 3  # data, and each backbone once
+
+
+def test_a_method_must_return_a_finite_set():
+    with pytest.raises(TypeError, match="must return a DistilledSet, not Tensor"):
+        checked(torch.zeros(3))
+    labels = torch.arange(2)
+    bad = DistilledSet(torch.zeros(2, 3, 4, 4), labels, ("a", "b"), torch.full((2, 2), float("inf")), "class_probabilities")
+    with pytest.raises(Diverged, match="targets"):
+        checked(bad)
+    graph = torch.full((2, 3, 4, 4), 0.5, requires_grad=True)
+    assert not checked(DistilledSet(graph * 1, labels, ("a", "b"))).images.requires_grad
