@@ -4,7 +4,7 @@
     methods:
       - clpdd                              # name or name[key=value,...]
       - {name: clpdd, tau: [0.05, 0.1]}    # lists of values expand to a grid
-    backbones: [mini_resnet_simclr]        # default: the mini zoo
+    backbones: [mini_resnet_dino]        # default: the mini zoo
     datasets: [digits]
     ipc: [1, 10]
     protocols: [ridge-probe]

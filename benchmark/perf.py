@@ -71,7 +71,7 @@ def _in_fresh_process(chunk: int) -> dict[str, float]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--backbone", default="mini_resnet_simclr")
+    parser.add_argument("--backbone", default="mini_resnet_dino")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--copies", type=int, default=1)
     parser.add_argument("--classes", type=int, default=100)

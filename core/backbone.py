@@ -16,7 +16,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class BackboneSpec:
     """What a record needs to know about an encoder."""
 
-    name: str  # as the user wrote it, for instance `mini_resnet_simclr` or `timm[model=vit_tiny_patch16_224]`
+    name: str  # as the user wrote it, for instance `mini_resnet_dino` or `timm[model=vit_tiny_patch16_224]`
     source: str  # where the weights come from: a file name, a hub id, `random`
     architecture: str
     revision: str  # pinned revision or pretrained tag of the source

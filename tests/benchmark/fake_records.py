@@ -2,12 +2,12 @@
 
 from itertools import product
 
-BACKBONES = ("mini_resnet_simclr", "mini_convnet_barlow", "mini_vit_dino", "mini_vit_mae")
+BACKBONES = ("mini_resnet_dino", "mini_convnet_barlow", "mini_vit_dino", "mini_vit_mae")
 _BASE = 300 * 2**20
 
 
 def record(
-    method="clpdd", distil="mini_resnet_simclr", judge="mini_vit_dino", *, ipc=1, seed=0, top1: float | None = 50.0, **changes
+    method="clpdd", distil="mini_resnet_dino", judge="mini_vit_dino", *, ipc=1, seed=0, top1: float | None = 50.0, **changes
 ) -> dict:
     """One valid record; `changes` overwrite its fields."""
     name = method.partition("[")[0]

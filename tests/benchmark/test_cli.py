@@ -197,7 +197,7 @@ def test_compare_exits_with_1_on_a_regression(capsys, stored):
     reference, run = stored("reference", grid()), stored("run", grid()[1:])
     assert main(["compare", reference, reference]) == 0
     assert main(["compare", reference, run]) == 1
-    assert "WORSE   random -> mini_resnet_simclr" in capsys.readouterr().out
+    assert "WORSE   random -> mini_resnet_dino" in capsys.readouterr().out
 
 
 def test_check_exits_with_1_for_a_method_with_a_fault(capsys, tmp_path):
