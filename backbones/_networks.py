@@ -1,5 +1,6 @@
 """Networks by library name, without their classifiers, and what their authors say about the input."""
 
+import difflib
 import inspect
 import sys
 from dataclasses import dataclass
@@ -83,6 +84,12 @@ def described(library: str, model: str, args: dict[str, Any]) -> str:
     return f"{library} {model}" + (f"({inside})" if inside else "")
 
 
+def unknown_model(library: str, name: str, known: list[str]) -> str:
+    """The message for an unknown model: the nearest names of a list that is too long to print."""
+    near = difflib.get_close_matches(name, known, n=5, cutoff=0.6) or known[:5]
+    return unknown(f"{library} model", name, [*near, f"… {len(known)} in all"])
+
+
 def timm_encoder(
     model: str, args: dict[str, Any], *, input_size: int | None = None, pooling: str | None = None, pretrained: bool = False
 ) -> Encoder:
@@ -92,8 +99,8 @@ def timm_encoder(
 
     base = model.split(".")[0].removeprefix("timm/")
     if not model.startswith("hf-hub:") and not timm.is_model(base):
-        raise UserError(unknown("timm model", base, timm.list_models(f"{base[:4]}*")[:12] or ["resnet18", "…"]))
-    options = dict(args) | ({"global_pool": pooling} if pooling else {})
+        raise UserError(unknown_model("timm", base, timm.list_models()))
+    options: dict[str, Any] = dict(args) | ({"global_pool": pooling} if pooling else {})
     cfg = timm.get_pretrained_cfg(model, allow_unregistered=True)
     if input_size is not None and cfg is not None and cfg.fixed_input_size:
         options["img_size"] = input_size

@@ -7,7 +7,7 @@ from torch import nn
 
 from ..core.backbone import IMAGENET_MEAN, IMAGENET_STD
 from ..core.errors import UserError, unknown
-from ._networks import Encoder, Preprocessing, described
+from ._networks import Encoder, Preprocessing, described, unknown_model
 
 _HEADS = ("fc", "classifier", "heads", "head")  # what torchvision calls the classifier, by architecture
 _IMAGENET = Preprocessing(224, IMAGENET_MEAN, IMAGENET_STD, 224 / 256)
@@ -30,7 +30,7 @@ def torchvision_encoder(model: str, args: dict[str, Any], native: Preprocessing 
 def check_name(model: str) -> None:
     known = torchvision.models.list_models(module=torchvision.models)
     if model not in known:
-        raise UserError(unknown("torchvision model", model, [*known[:12], "…"] if len(known) > 12 else known))
+        raise UserError(unknown_model("torchvision", model, known))
 
 
 def remove_classifier(network: nn.Module, model: str) -> str:
@@ -42,7 +42,7 @@ def remove_classifier(network: nn.Module, model: str) -> str:
     if name is None:
         raise UserError(f"torchvision model {model!r} has no classifier that ddbench knows; use the checkpoint or timm source")
     if isinstance(network, torchvision.models.SqueezeNet):
-        network.classifier = nn.AdaptiveAvgPool2d(1)
+        network.classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1))
         return "classifier."
     linear = [key for key, layer in network.named_modules() if key.startswith(name) and isinstance(layer, nn.Linear)]
     parent, _, child = linear[-1].rpartition(".")

@@ -15,7 +15,7 @@ from ..core.backbone import BACKBONES, Backbone, BackboneSource
 from ..core.errors import UserError, unknown
 from ..core.params import Count, Natural, Positive, spec_string
 from ._hub import from_hub
-from ._networks import Choices, Encoder, Preprocessing, described
+from ._networks import Choices, Encoder, Preprocessing, described, unknown_model
 from ._options import Channels
 from ._random import seeded
 from ._weights import file_sha256, load_state, read_state, state_sha256
@@ -72,5 +72,5 @@ def _open_clip(model: str) -> ModuleType:
     except ImportError:
         raise UserError("backbone 'open_clip' needs the package: pip install open_clip_torch") from None
     if model not in open_clip.list_models():
-        raise UserError(unknown("open_clip model", model, [*open_clip.list_models()[:12], "…"]))
+        raise UserError(unknown_model("open_clip", model, open_clip.list_models()))
     return open_clip

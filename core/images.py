@@ -14,6 +14,17 @@ _COLOUR = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0
 _COLOUR = _COLOUR / _COLOUR.norm(dim=0).max()
 
 
+_EDGE = 0.02  # real images are clamped to [0.02, 0.98]: the sigmoid reaches neither end
+
+
+def _to_signal(images: Tensor, decorrelate: bool) -> Tensor:
+    """The inverse of `_to_image`, for images `(n, 3, h, w)` in [0, 1]."""
+    signal = torch.logit(images.clamp(_EDGE, 1 - _EDGE)) / 2
+    if decorrelate:
+        signal = torch.einsum("oc,nchw->nohw", torch.linalg.inv(_COLOUR).to(signal), signal)
+    return signal
+
+
 def _to_image(signal: Tensor, decorrelate: bool) -> Tensor:
     if decorrelate:
         signal = torch.einsum("oc,nchw->nohw", _COLOUR.to(signal), signal)
@@ -30,6 +41,11 @@ class Pixels(nn.Module):
 
     def __len__(self) -> int:
         return len(self.signal)
+
+    @torch.no_grad()
+    def start_from(self, images: Tensor) -> None:
+        """Make these the images `(n, 3, size, size)` in [0, 1] that are rendered, up to clamping."""
+        self.signal.copy_(_to_signal(images, self.decorrelate))
 
     def grow(self) -> bool:
         """Pixels have nothing to add."""
@@ -58,6 +74,16 @@ class Pyramid(nn.Module):
 
     def __len__(self) -> int:
         return len(self.levels[0])
+
+    @torch.no_grad()
+    def start_from(self, images: Tensor) -> None:
+        """Make these the images `(n, 3, size, size)` in [0, 1] that are rendered, up to clamping, by the finest level alone;
+        only for a complete pyramid."""
+        if len(self.levels) < len(self.resolutions):
+            raise ValueError("a pyramid that still grows cannot start from given images")
+        for level in self.levels[:-1]:
+            level.zero_()
+        self.levels[-1].copy_(_to_signal(images, self.decorrelate))
 
     def grow(self) -> bool:
         """Add the next finer level; False when the pyramid is complete. Parameters change, so optimisers must be renewed."""

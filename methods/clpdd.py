@@ -69,8 +69,8 @@ class CLPDD(Method):
     images: Literal["pyramid", "pixels"] = "pyramid"  # parametrisation (LGM section 3.2)
     augment: str = "flip+crop"  # views of synthetic images and of the real bank: none, or flip, crop, noise joined by +
     copies: Count = 3  # views of each synthetic image per step; 1 with augment=none
-    real_views: Count = 4  # augmented views per real image in the bank
-    plain: bool = True  # with augmentation: add the centre view to both sides
+    plain: bool = True  # with augmentation: the centre view of each synthetic image joins its copies
+    real_views: Natural = 0  # augmented views per real image, beside its centre view, that the probe is scored on
     steps: Count = 300
     lr: Positive = 0.05  # Adam, on the image parameters
     grow_every: Natural = 0  # steps between pyramid levels; 0: all levels from the start
@@ -118,10 +118,9 @@ class CLPDD(Method):
         return [CENTRE] * self.plain + [view] * self.copies
 
     def real_features(self, backbone: Backbone, data: ImageData, run: Run) -> Tensor:
-        """Banked features `(views, n, d)` of the train split, under the same kinds of view as the synthetic images."""
-        view = View.parse(self.augment)
+        """Banked features `(1 + real_views, n, d)` of the train split: the centre view that the test uses, then random ones."""
         plain = run.bank.features(backbone, data, "train")
-        if not view.random:
+        if not self.real_views:
             return plain
-        augmented = run.bank.features(backbone, data, "train", view=view, copies=self.real_views)
-        return torch.cat([plain, augmented]) if self.plain else augmented
+        view = View.parse(self.augment)
+        return torch.cat([plain, run.bank.features(backbone, data, "train", view=view, copies=self.real_views)])

@@ -25,6 +25,7 @@ class Mini(BackboneSource):
     """A network of the zoo. Weights whose sha256 is not that of the card are a `UserError`."""
 
     pretrained: bool = True  # false: the initialisation that training started from
+    weights: str | None = None  # NAME.safetensors of a `ddbench pretrain`, its card beside it; None: the shipped ones
 
     objective: ClassVar[str]
     architecture: ClassVar[str]
@@ -34,9 +35,10 @@ class Mini(BackboneSource):
         network = untrained(self.architecture, INIT_SEED)
         source, revision, sha256 = "random", f"seed {INIT_SEED}", state_sha256(network.state_dict())
         if self.pretrained:
-            file = FOLDER / f"{self.name}.safetensors"
-            source, sha256 = file.name, verified(file)
-            revision = f"{self.objective}, {self.epochs} epochs"
+            file = Path(self.weights).expanduser() if self.weights else FOLDER / f"{self.name}.safetensors"
+            card = verified(file)
+            source, sha256 = file.name, card["sha256"]
+            revision = f"{card['objective']}, {card['epochs']:g} epochs"
             load_state(network, read_state(file), file)
         spec = BackboneSpec(
             name=spec_string(self),
@@ -74,7 +76,7 @@ class MiniResNetDINO(Mini):
 class MiniViTSimCLR(Mini):
     """ViT pre-trained with SimCLR."""
 
-    objective, architecture, epochs = "simclr", "mini_vit_token", 6
+    objective, architecture, epochs = "simclr", "mini_vit_token", 5
 
 
 @BACKBONES.register("mini_vit_mae")
@@ -82,4 +84,4 @@ class MiniViTSimCLR(Mini):
 class MiniViTMAE(Mini):
     """ViT pre-trained with MAE."""
 
-    objective, architecture, epochs = "mae", "mini_vit_avg", 12
+    objective, architecture, epochs = "mae", "mini_vit_avg", 10

@@ -13,8 +13,8 @@ from ...core.errors import UserError
 from .._weights import existing, file_sha256
 
 
-def verified(weights: Path) -> str:
-    """The sha256 of `weights`, after comparing it with the card's. Raises `UserError` naming the file that is wrong."""
+def verified(weights: Path) -> dict[str, Any]:
+    """The card of `weights`, after comparing their sha256. Raises `UserError` naming the file that is wrong."""
     card = read_card(existing(weights).with_suffix(".json"))
     found = file_sha256(weights)
     if found != card["sha256"]:
@@ -22,7 +22,7 @@ def verified(weights: Path) -> str:
             f"{weights} has sha256 {found[:12]}…, its card says {card['sha256'][:12]}…: the file is damaged or changed; "
             "install ddbench again or train it with ddbench pretrain"
         )
-    return found
+    return card
 
 
 def read_card(path: Path) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from ._objectives import Objective, normalise, projector
 class DINO(Objective):
     """Self-distillation with multi-crop: two global crops of 24 px, two local ones of 16 px.
 
-    Smaller than the paper in crops (2 + 10), outputs (65536) and moving average (0.996, for runs 100 times longer).
+    Smaller than the paper in crops (2 + 10), outputs (65536) and moving average (0.996, for runs 100 times longer). The
+    head has batch norm, which the paper leaves out for ViTs (section 3.2); here it is for a ResNet.
     """
 
     defaults: ClassVar[dict[str, float]] = {
@@ -53,7 +54,8 @@ class DINO(Objective):
     def after_step(self, progress: float) -> None:
         momentum = 1 - (1 - self.defaults["momentum"]) * (1 + math.cos(math.pi * progress)) / 2
         student = [*self.encoder.parameters(), *self.head.parameters()]
-        torch._foreach_lerp_(list(self.teacher.parameters()), student, 1 - momentum)
+        for old, new in zip(self.teacher.parameters(), student, strict=True):
+            old.lerp_(new, 1 - momentum)
 
 
 def dino_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], temperature: float) -> Tensor:
@@ -66,7 +68,7 @@ def dino_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], temperature:
 def sinkhorn(outputs: Tensor, temperature: float, iterations: int = 3) -> Tensor:
     """Probabilities `(n, k)` that spread a batch of teacher outputs evenly over the k prototypes (Caron et al. 2020, 3.1).
 
-    The paper's ablation lists it beside the moving centre (table 7 of the appendix); in runs of a few epochs the centre
+    The paper's ablation has it beside the moving centre (table 7, column SK); in runs of a few epochs the centre
     lags behind and the outputs stay uniform.
     """
     p = ((outputs - outputs.max()) / temperature).exp()
@@ -77,7 +79,7 @@ def sinkhorn(outputs: Tensor, temperature: float, iterations: int = 3) -> Tensor
 
 
 class DINOHead(nn.Module):
-    """Three-layer MLP, an l2-normalised bottleneck of 64, then unit-norm prototypes (section 3.1 and appendix C)."""
+    """Three-layer MLP, an l2-normalised bottleneck of 64, then unit-norm prototypes (section 3.2)."""
 
     def __init__(self, dim: int, outputs: int):
         super().__init__()

@@ -1,6 +1,6 @@
 """MAE: the encoder sees a quarter of the patches, a small decoder paints the others (He et al., CVPR 2022, section 3)."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from timm.models.vision_transformer import Block
@@ -12,7 +12,7 @@ from .networks import sincos_positions
 
 
 class MAE(Objective):
-    """Masked auto-encoding with per-patch normalised pixel targets (section 4, "reconstruction target")."""
+    """Masked auto-encoding with per-patch normalised pixel targets (section 3, "reconstruction target")."""
 
     defaults: ClassVar[dict[str, float]] = {
         "batch": 128,
@@ -27,7 +27,7 @@ class MAE(Objective):
         super().__init__(encoder)
         self.patch: int = encoder.patch_embed.patch_size[0]  # type: ignore[union-attr,index]
         self.patches: int = encoder.patch_embed.num_patches  # type: ignore[union-attr,assignment]
-        width = 64
+        width = 64  # of the decoder: one block, smaller than the encoder (section 3, "MAE decoder")
         self.enter = nn.Linear(self.dim, width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
         self.register_buffer("positions", sincos_positions(int(self.patches**0.5), width))
@@ -40,20 +40,20 @@ class MAE(Objective):
         target = patch_targets(images, self.patch)
         painted = self._decode(self._encode(images, order[:, :keep]), order)
         error = (painted.float() - target).square().mean(2)
-        return error.gather(1, order[:, keep:]).mean()  # only masked patches count (section 3, "simple implementation")
+        return error.gather(1, order[:, keep:]).mean()  # only masked patches count (section 3, "reconstruction target")
 
     def _encode(self, images: Tensor, visible: Tensor) -> Tensor:
         """Tokens `(n, keep, width)` of the visible patches alone."""
-        vit = self.encoder
-        tokens = vit.patch_embed(images).flatten(1, 2) + vit.pos_embed  # type: ignore[operator]
-        return vit.norm(vit.blocks(_take(tokens, visible)))  # type: ignore[operator]
+        vit: Any = self.encoder
+        tokens = vit.patch_embed(images).flatten(1, 2) + vit.pos_embed
+        return vit.norm(vit.blocks(_take(tokens, visible)))
 
     def _decode(self, tokens: Tensor, order: Tensor) -> Tensor:
         """Predicted pixels `(n, patches, 3 p^2)` from the visible tokens and mask tokens, in image order."""
         tokens = self.enter(tokens)
         masked = self.mask_token.to(tokens).expand(len(tokens), self.patches - tokens.shape[1], -1)
         whole = _take(torch.cat([tokens, masked], dim=1), order.argsort(1))
-        return self.decoder(whole + self.positions)
+        return self.decoder(whole + self.positions)  # type: ignore[operator]
 
 
 def patch_targets(images: Tensor, patch: int) -> Tensor:

@@ -61,7 +61,7 @@ def run_pretrain(
     seconds = time.perf_counter() - start
     facts = recipe(source, loaded[0], epochs=epochs, batch=batch, lr=lr, seed=seed)
     facts |= {
-        "command": _command(name, data, epochs, batch, lr, seed, device),
+        "command": _command(name, data, epochs=epochs, batch=batch, lr=lr, seed=seed, device=device, threads=threads),
         "seconds": round(seconds),
         "hardware": hardware(device),
     }
@@ -124,7 +124,8 @@ def _zoo(name: str) -> type[Mini]:
     return cls
 
 
-def _command(name: str, data: str, epochs: float, batch: int | None, lr: float | None, seed: int, device: str) -> str:
-    options = [f"--{key} {value}" for key, value in (("batch", batch), ("lr", lr)) if value is not None]
-    options += [f"--seed {seed}"] * (seed != INIT_SEED) + [f"--device {device}"] * (device != "cpu")
-    return " ".join([f"ddbench pretrain {name} -d '{data}' --out DIR --epochs {epochs:g}", *options])
+def _command(name: str, data: str, *, epochs: float, **options: Any) -> str:
+    """The command line that repeats a run; options at their defaults are left out."""
+    defaults = {"seed": INIT_SEED, "device": "cpu"}
+    given = [f"--{key} {value}" for key, value in options.items() if value is not None and value != defaults.get(key)]
+    return " ".join([f"ddbench pretrain {name} -d '{data}' --out DIR --epochs {epochs:g}", *given])

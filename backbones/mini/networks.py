@@ -21,7 +21,14 @@ def mini_resnet() -> nn.Module:
     """A ResNet-10 for small images: images `(n, 3, 32, 32)` -> features `(n, 192)`."""
     from timm.models.resnet import BasicBlock, ResNet  # seconds to import, only when a network is built
 
-    network = ResNet(BasicBlock, (1, 1, 1, 1), num_classes=0, channels=(32, 64, 128, 192), stem_width=16, stem_type="deep")
+    network = ResNet(
+        BasicBlock,  # type: ignore[arg-type]
+        (1, 1, 1, 1),
+        num_classes=0,
+        channels=(32, 64, 128, 192),
+        stem_width=16,
+        stem_type="deep",
+    )
     network.maxpool = nn.Identity()  # the stem already halves 32 pixels
     return network
 

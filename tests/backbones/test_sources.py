@@ -138,7 +138,8 @@ def test_open_clip_gives_the_projected_embedding_of_its_image_tower(monkeypatch)
 
 
 def test_heavy_libraries_are_imported_only_when_used():
-    code = "import sys; from ddbench.core.backbone import BACKBONES as B; B.names(); print({'timm', 'open_clip'} & set(sys.modules))"
+    heavy = "{'timm', 'open_clip'} & set(sys.modules)"
+    code = f"import sys; from ddbench.core.backbone import BACKBONES; BACKBONES.names(); print({heavy})"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import struct
 
 import numpy as np
 import pytest
@@ -110,10 +111,10 @@ def test_groups_of_another_length_are_refused(tmp_path):
 
 
 def corrupt_member(file):
-    """One flipped byte in the compressed data; the archive's directory stays whole."""
+    """Compressed data that starts with an impossible block type; the archive's directory stays whole."""
     np.savez_compressed(file, images=IMAGES, labels=LABELS)
     raw = bytearray(file.read_bytes())
-    raw[120] ^= 0xFF
+    raw[30 + sum(struct.unpack_from("<HH", raw, 26))] = 0xFF  # after the local header, the name and the extra field
     file.write_bytes(bytes(raw))
 
 

@@ -110,7 +110,7 @@ def test_the_fingerprint_does_not_depend_on_the_place_but_on_size_and_labels(fol
     shutil.copytree(folder, tmp_path / "elsewhere/copy")
     assert load(tmp_path / "elsewhere/copy").fingerprint == before.fingerprint
     assert DATASETS.create("folder", path=folder, size=SIZE + 1).load().fingerprint != before.fingerprint
-    (folder / "train/dog/2.png").rename(folder / "train/cat/3.png")
+    (folder / "train/dog/0.jpg").rename(folder / "train/cat/3.jpg")  # the same images in the same order, one other label
     assert load(folder).fingerprint != before.fingerprint
 
 
@@ -169,7 +169,8 @@ def test_every_eight_bit_mode_becomes_rgb(tmp_path, mode):
 
 
 def test_a_palette_with_transparency_warns_of_nothing(tmp_path):
-    Image.new("P", (20, 20), 1).save(tmp_path / "x.png", transparency=bytes([0, 255]))
+    ramp = Image.fromarray(np.arange(400, dtype=np.uint8).reshape(20, 20) // 2).convert("P")
+    ramp.save(tmp_path / "x.png", transparency=bytes([0, 128, 255] * 40))
     assert _files.decode(tmp_path / "x.png", 8).shape == (3, 8, 8)
 
 
@@ -259,6 +260,14 @@ def break_truncate(folder):
     file.write_bytes(file.read_bytes()[:500])
 
 
+def break_middle(folder):
+    """The file is as long as it was, but its compressed data stops making sense."""
+    file = folder / "train/dog/1.png"
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 2 : len(raw) // 2 + 200] = bytes(200)
+    file.write_bytes(bytes(raw))
+
+
 def break_text(folder):
     (folder / "test/cat/0.jpg").write_text("<html>404</html>")
 
@@ -274,6 +283,7 @@ def break_text(folder):
         (break_bomb, "1.png is corrupt or truncated: Image size"),
         (break_empty, r"dog holds no images \(found .txt\)"),
         (break_truncate, "1.png is corrupt or truncated"),
+        (break_middle, "1.png is corrupt or truncated"),
         (break_text, "0.jpg is corrupt or truncated"),
     ],
 )

@@ -199,6 +199,8 @@ def test_svhn(tmp_path, monkeypatch):
     assert data.train.labels.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
     assert data.test.images[torch.tensor([0])].shape == (1, 3, 32, 32)
     assert data.num_classes == 10
+    with pytest.raises(UserError, match="svhn: class '0' has no train image; raise train_limit"):
+        load("svhn", tmp_path, train_limit=9)
 
 
 def test_food101(tmp_path):
