@@ -15,11 +15,13 @@ _COLOUR = _COLOUR / _COLOUR.norm(dim=0).max()
 
 
 _EDGE = 0.02  # real images are clamped to [0.02, 0.98]: the sigmoid reaches neither end
+_JITTER = 0.05  # noise on a signal that starts from real images, so that no two start equal
 
 
-def _to_signal(images: Tensor, decorrelate: bool) -> Tensor:
-    """The inverse of `_to_image`, for images `(n, 3, h, w)` in [0, 1]."""
+def _to_signal(images: Tensor, decorrelate: bool, generator: torch.Generator) -> Tensor:
+    """The inverse of `_to_image` for images `(n, 3, h, w)` in [0, 1], with a little noise."""
     signal = torch.logit(images.clamp(_EDGE, 1 - _EDGE)) / 2
+    signal = signal + _JITTER * torch.randn(signal.shape, generator=generator)
     if decorrelate:
         signal = torch.einsum("oc,nchw->nohw", torch.linalg.inv(_COLOUR).to(signal), signal)
     return signal
@@ -43,9 +45,9 @@ class Pixels(nn.Module):
         return len(self.signal)
 
     @torch.no_grad()
-    def start_from(self, images: Tensor) -> None:
-        """Make these the images `(n, 3, size, size)` in [0, 1] that are rendered, up to clamping."""
-        self.signal.copy_(_to_signal(images, self.decorrelate))
+    def start_from(self, images: Tensor, generator: torch.Generator) -> None:
+        """Render these images `(n, 3, size, size)` in [0, 1], up to clamping and a little noise."""
+        self.signal.copy_(_to_signal(images, self.decorrelate, generator))
 
     def grow(self) -> bool:
         """Pixels have nothing to add."""
@@ -76,14 +78,16 @@ class Pyramid(nn.Module):
         return len(self.levels[0])
 
     @torch.no_grad()
-    def start_from(self, images: Tensor) -> None:
-        """Make these the images `(n, 3, size, size)` in [0, 1] that are rendered, up to clamping, by the finest level alone;
-        only for a complete pyramid."""
+    def start_from(self, images: Tensor, generator: torch.Generator) -> None:
+        """Render these images `(n, 3, size, size)` in [0, 1], up to clamping and a little noise, by the finest level alone.
+
+        Raises `ValueError` for a pyramid that still grows.
+        """
         if len(self.levels) < len(self.resolutions):
             raise ValueError("a pyramid that still grows cannot start from given images")
         for level in self.levels[:-1]:
             level.zero_()
-        self.levels[-1].copy_(_to_signal(images, self.decorrelate))
+        self.levels[-1].copy_(_to_signal(images, self.decorrelate, generator))
 
     def grow(self) -> bool:
         """Add the next finer level; False when the pyramid is complete. Parameters change, so optimisers must be renewed."""

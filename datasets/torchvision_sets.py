@@ -1,8 +1,7 @@
 """Datasets of torchvision in their published layouts, found under `root` and downloaded only when asked to.
 
-Splits are the official ones, except that EuroSAT has none (stratified 80/20 by a fixed seed) and that Flowers-102 trains on
-its official train split of 1,020 images, as LGM does. DTD trains on train + val of its first partition, Pets and Aircraft
-on trainval.
+Official splits; EuroSAT has none (stratified 80/20, fixed seed). Flowers-102 trains on its 1,020 official train images as LGM
+does, DTD on train + val of partition 1, Pets and Aircraft on trainval.
 """
 
 import os
@@ -22,8 +21,6 @@ from ._files import file_data
 from ._limits import Listing, check_classes, first, first_of_classes
 from .folder import listings
 
-_EUROSAT_SEED = 0
-
 
 def default_root() -> Path:
     """DDBENCH_DATA, or `data` in the working folder."""
@@ -36,7 +33,6 @@ class _TorchvisionSource(DataSource):
 
     root: Path = field(default_factory=default_root)  # the folder that holds `folder`
     download: bool = False
-
     folder: ClassVar[str]  # what torchvision expects under `root`
     manual: ClassVar[str] = ""  # how to get data that torchvision cannot download
 
@@ -233,7 +229,7 @@ class EuroSAT(_Files):
     def listing(self) -> tuple[Listing, Listing, tuple[str, ...]]:
         opened = self.opened(tv.EuroSAT)
         files, labels = _listed(opened)
-        rest, part = stratified_indices(torch.tensor(labels), 0.2, _EUROSAT_SEED)
+        rest, part = stratified_indices(torch.tensor(labels), 0.2, 0)
         train, test = (([files[i] for i in chosen], [labels[i] for i in chosen]) for chosen in (rest.tolist(), part.tolist()))
         return train, test, tuple(opened.classes)
 

@@ -29,6 +29,16 @@ def seed_streams(run: Run, seeds: int, purpose: str) -> list[torch.Generator]:
     return [run.generator(f"{purpose} of probe seed {k}") for k in range(seeds)]
 
 
+def feature_scale(features: Tensor) -> float:
+    """Root mean square of the entries of a set's features `(copies, n, d)`, over at most 100 million of them.
+
+    Adam moves weights at the same pace whatever the features, so how far a head is trained depends on their scale; divided
+    by it, one learning rate serves every backbone.
+    """
+    rows = max(1, 100_000_000 // features[:, 0].numel())
+    return float(features[:, :rows].square().mean().sqrt())
+
+
 def test_accuracy(heads: Heads, backbone: Backbone, data: ImageData, run: Run) -> Evaluation:
     """Top-1 per seed and mean top-5 on the test split; its features are computed once and shared by all protocols."""
     features = run.bank.features(backbone, data, "test")[0]
@@ -63,17 +73,19 @@ class LinearProbe(Protocol):
     def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:
         epochs = self.epochs if isinstance(dset.images, Tensor) else self.full_epochs
         copies = self.views_per_image(len(dset), epochs)
-        features = set_features(backbone, data, dset, run, view=View.parse(self.augment), copies=copies).to(run.device)
+        features = set_features(backbone, data, dset, run, view=View.parse(self.augment), copies=copies)
+        scale = feature_scale(features)
+        features = features.to(run.device)
 
         def features_at(epoch: int, indices: Tensor) -> Tensor:
-            return features[epoch % copies][indices.to(features.device)]
+            return features[epoch % copies][indices.to(features.device)] / scale
 
         heads = new_heads(backbone.spec.dim, dset.num_classes, seed_streams(run, self.seeds, "head"))
         recipe = Recipe(self.lr, epochs, min(self.batch, len(dset)))
         targets = class_targets(dset).to(run.device)
         heads = (heads[0].to(run.device), heads[1].to(run.device))
-        heads = train_heads(heads, features_at, targets, recipe, seed_streams(run, self.seeds, "order"))
-        return test_accuracy(heads, backbone, data, run)
+        weight, bias = train_heads(heads, features_at, targets, recipe, seed_streams(run, self.seeds, "order"))
+        return test_accuracy((weight / scale, bias), backbone, data, run)
 
 
 @PROTOCOLS.register("lgm-probe")

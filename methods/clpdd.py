@@ -1,18 +1,23 @@
 """CLP-DD: closed-form linear-probe dataset distillation (Peng et al., arXiv 2605.07194).
 
-A re-derivation from the abstract. The authors' code is not released and their tables could not be read, so lambda, tau,
-normalisation, bias, augmentation and the image parametrisation are ours; no number of the paper is reproduced here.
+A re-derivation from the abstract: the authors' code is not released and their tables could not be read. The two equations
+below are the abstract's; lambda, tau, normalisation, bias, augmentation, initialisation and schedule are ours, chosen on
+validation splits (docs/clpdd.md). No number of the paper is reproduced here.
 
-Inner problem: the ridge probe of the synthetic features, in closed form (sample space when that is smaller),
+Inner problem: the ridge probe of the synthetic features, in closed form (sample space where that is smaller),
 
     W = Z_s^T (Z_s Z_s^T + lambda I)^-1 Y_s
 
-Outer problem: this probe on real features Z_r, temperature-scaled softmax cross-entropy
+Outer problem: this probe on real features Z_r, scored by temperature-scaled softmax cross-entropy
 
     L = CE(Z_r W / tau, y_r)
 
-or, as the ablation that the abstract names, the squared error to the one-hot targets. The columns of W act as class
+or, as the ablation that the abstract names, by the squared error to the one-hot targets. The columns of W act as class
 anchors in feature space. Real features come from the bank, so a step costs one pass over the synthetic views only.
+
+With augmentation two probes share the images: one on all random copies together, with a stronger ridge, and one on the centre
+views, with a weaker one; their losses are added. The first is what a probe trained on augmented views meets, the second what
+a closed-form probe meets; either alone makes a set that fails under the other protocol.
 """
 
 from dataclasses import dataclass
@@ -23,17 +28,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.backbone import Backbone
-from ..core.data import ImageData
+from ..core.data import ImageData, stage
 from ..core.engine import FeatureEngine, Objective
-from ..core.images import initial_images
+from ..core.images import Pixels, Pyramid, initial_images
 from ..core.method import METHODS, Method
 from ..core.optimise import Schedule, optimise
-from ..core.params import Count, Natural, Positive
+from ..core.params import Count, Natural, NonNegative, Positive
 from ..core.real import RealBatches
 from ..core.ridge import add_bias, mean_diagonal, one_hot, solve_ridge
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
 from ..core.views import CENTRE, View
+from .centroids import nearest_to_mean
 
 
 def probe_features(z: Tensor, normalise: bool, bias: bool, bias_scale: Tensor) -> Tensor:
@@ -62,18 +68,20 @@ class CLPDD(Method):
     """Closed-form linear-probe distillation (CLP-DD): a ridge probe of the synthetic set, scored on real features."""
 
     outer: Literal["ce", "mse"] = "ce"  # outer loss; mse is the abstract's ablation
-    tau: Positive = 0.2  # softmax temperature of the outer cross-entropy
-    lam: Positive = 0.1  # ridge, relative to the mean diagonal of the kernel
+    tau: Positive = 0.15  # softmax temperature of the outer cross-entropy
+    lam: Positive = 0.01  # ridge of the probe on centre views, relative to the mean diagonal of the kernel
+    lam_copies: Positive = 0.1  # the same for the probe on augmented copies
+    plain: NonNegative = 2.0  # weight of the centre-view probe beside the other one; 0: augmented copies only
     bias: bool = True  # constant feature beside the backbone's
     normalise: bool = False  # L2-normalise features
     images: Literal["pyramid", "pixels"] = "pyramid"  # parametrisation (LGM section 3.2)
-    augment: str = "flip+crop"  # views of synthetic images and of the real bank: none, or flip, crop, noise joined by +
-    copies: Count = 3  # views of each synthetic image per step; 1 with augment=none
-    plain: bool = True  # with augmentation: the centre view of each synthetic image joins its copies
-    real_views: Natural = 0  # augmented views per real image, beside its centre view, that the probe is scored on
-    steps: Count = 300
+    init: Literal["centroids", "noise"] = "centroids"  # start from the real images nearest to the class means
+    augment: str = "flip+crop"  # views of the copies: none, or flip, crop, noise joined by +
+    copies: Count = 3  # augmented copies of each image per step; none with augment=none
+    real_views: Natural = 0  # augmented views per real image, beside its centre view, that the probes are scored on
+    steps: Count = 200
     lr: Positive = 0.05  # Adam, on the image parameters
-    grow_every: Natural = 0  # steps between pyramid levels; 0: all levels from the start
+    grow_every: Natural = 0  # steps between pyramid levels, with init=noise; 0: all levels from the start
     real_batch: Count = 2000  # real features per step
     balanced: bool = True  # draw every class with the same probability in the real batch
     solve: Literal["float32", "float64"] = "float64"  # precision of the ridge solve
@@ -81,19 +89,12 @@ class CLPDD(Method):
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         labels = class_labels(data.num_classes, ipc)
-        images = initial_images(
-            self.images,
-            len(labels),
-            backbone.spec.stage_size,
-            run.generator("initial images"),
-            decorrelate=self.decorrelate,
-            growing=self.grow_every > 0,
-        ).to(run.device)
+        images = self.initial_images(backbone, data, ipc, run).to(run.device)
         engine = FeatureEngine(backbone, self.views(), run.chunk_size)
         bank = self.real_features(backbone, data, run)
         real = RealBatches.of(bank, data.train.labels, self.real_batch, self.balanced, run.device)
         generator = run.generator("real batches")
-        targets = one_hot(labels, data.num_classes).repeat(len(engine.views), 1).to(run.device)
+        targets = one_hot(labels, data.num_classes).to(run.device)
 
         def objective_at(step: int) -> Objective:
             z_real, y_real = real.draw(generator)
@@ -103,19 +104,29 @@ class CLPDD(Method):
         return DistilledSet(found, labels, data.class_names)
 
     def objective(self, z: Tensor, targets: Tensor, z_real: Tensor, y_real: Tensor) -> Tensor:
-        """The outer loss of the probe that synthetic features z `(v, n, d)` with targets `(v n, k)` induce; a scalar."""
+        """Weighted mean of the outer losses of the probes of synthetic features z `(v, n, d)`, targets `(n, k)`; a scalar."""
+        if not View.parse(self.augment).random:
+            return self.probe_loss(z, targets, z_real, y_real, self.lam)
+        copies = self.probe_loss(z[-self.copies :], targets, z_real, y_real, self.lam_copies)
+        if not self.plain:
+            return copies
+        centre = self.probe_loss(z[:1], targets, z_real, y_real, self.lam)
+        return (copies + self.plain * centre) / (1 + self.plain)
+
+    def probe_loss(self, z: Tensor, targets: Tensor, z_real: Tensor, y_real: Tensor, lam: float) -> Tensor:
+        """Outer loss of the one probe that all views z `(v, n, d)` induce together; a scalar."""
         scale = mean_diagonal(F.normalize(z_real, dim=1) if self.normalise else z_real).sqrt()
-        z = probe_features(z.flatten(0, 1), self.normalise, self.bias, scale)
-        probe = solve_ridge(z, targets, self.lam, dtype=getattr(torch, self.solve))
+        own = probe_features(z.flatten(0, 1), self.normalise, self.bias, scale)
+        probe = solve_ridge(own, targets.repeat(len(z), 1), lam, dtype=getattr(torch, self.solve))
         logits = probe_features(z_real, self.normalise, self.bias, scale) @ probe
         return outer_loss(logits, y_real, self.tau, self.outer)
 
     def views(self) -> list[View]:
-        """The views of each synthetic image in one step."""
+        """The views of each synthetic image in one step: the centre view first, where it is used."""
         view = View.parse(self.augment)
         if not view.random:
             return [CENTRE]
-        return [CENTRE] * self.plain + [view] * self.copies
+        return [CENTRE] * (self.plain > 0) + [view] * self.copies
 
     def real_features(self, backbone: Backbone, data: ImageData, run: Run) -> Tensor:
         """Banked features `(1 + real_views, n, d)` of the train split: the centre view that the test uses, then random ones."""
@@ -124,3 +135,22 @@ class CLPDD(Method):
             return plain
         view = View.parse(self.augment)
         return torch.cat([plain, run.bank.features(backbone, data, "train", view=view, copies=self.real_views)])
+
+    def initial_images(self, backbone: Backbone, data: ImageData, ipc: int, run: Run) -> Pixels | Pyramid:
+        """Noise, or the real images nearest to each class mean; a class with fewer images than `ipc` gives some twice."""
+        size, generator = backbone.spec.stage_size, run.generator("initial images")
+        growing = self.init == "noise" and self.grow_every > 0
+        n = ipc * data.num_classes
+        images = initial_images(self.images, n, size, generator, decorrelate=self.decorrelate, growing=growing)
+        if self.init == "centroids":
+            z = run.bank.features(backbone, data, "train")[0]
+            chosen = torch.cat([nearest_in_class(z, data.train.labels == c, ipc) for c in range(data.num_classes)])
+            images.start_from(stage(data.train.images[chosen], size), generator)
+        return images
+
+
+def nearest_in_class(z: Tensor, members: Tensor, ipc: int) -> Tensor:
+    """Indices `(ipc,)` of the rows of z `(n, d)` that are `members (n,)` and nearest to their mean, over again if too few."""
+    indices = members.nonzero().flatten()
+    order = indices[nearest_to_mean(z[indices], ipc)]
+    return order.repeat(-(-ipc // len(order)))[:ipc]

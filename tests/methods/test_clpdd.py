@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from ddbench.core.errors import UserError
+from ddbench.core.method import METHODS
 from ddbench.core.params import build
 from ddbench.core.ridge import mean_diagonal
-from ddbench.methods.clpdd import CLPDD, outer_loss, probe_features
+from ddbench.methods.clpdd import CLPDD, nearest_in_class, outer_loss, probe_features
 
-QUICK = CLPDD(steps=4, real_batch=30, copies=2, real_views=2)
+QUICK = CLPDD(steps=4, real_batch=30, copies=2, real_views=2, init="noise")
 
 
 def slow_outer_loss(z, y, z_real, y_real, lam, tau, num_classes):
@@ -31,19 +32,21 @@ def test_objective_is_the_bilevel_loss():
     generator = torch.Generator().manual_seed(0)
     z, z_real = (torch.randn(n, 7, generator=generator, dtype=torch.float64) for n in (6, 20))
     y, y_real = torch.tensor([0, 0, 1, 1, 2, 2]), torch.arange(20) % 3
-    method = CLPDD(tau=0.3, lam=0.2, bias=False)
+    method = CLPDD(tau=0.3, lam=0.2, bias=False, augment="none")
     targets = F.one_hot(y, 3).double()
     found = method.objective(z[None], targets, z_real, y_real)
     torch.testing.assert_close(found, slow_outer_loss(z, y, z_real, y_real, 0.2, 0.3, 3))
 
 
-def test_copies_are_pooled_into_one_probe():
+def test_copies_share_one_probe_and_the_centre_views_have_their_own():
     generator = torch.Generator().manual_seed(0)
-    z, z_real = torch.randn(2, 3, 7, generator=generator), torch.randn(20, 7, generator=generator)
-    targets, y_real = torch.eye(3), torch.arange(20) % 3
-    pooled = CLPDD().objective(z, targets.repeat(2, 1), z_real, y_real)
-    flat = CLPDD().objective(z.reshape(1, 6, 7), targets.repeat(2, 1), z_real, y_real)
-    torch.testing.assert_close(pooled, flat)
+    z, z_real = (torch.randn(size, generator=generator, dtype=torch.float64) for size in [(4, 3, 7), (20, 7)])
+    y, y_real = torch.arange(3), torch.arange(20) % 3
+    method = CLPDD(tau=0.3, lam=0.2, lam_copies=2.0, plain=0.5, bias=False)
+    found = method.objective(z, torch.eye(3, dtype=torch.float64), z_real, y_real)
+    centre = slow_outer_loss(z[0], y, z_real, y_real, 0.2, 0.3, 3)
+    copies = slow_outer_loss(z[1:].flatten(0, 1), y.repeat(3), z_real, y_real, 2.0, 0.3, 3)
+    torch.testing.assert_close(found, (copies + 0.5 * centre) / 1.5)
 
 
 def test_bias_feature_has_the_norm_of_the_real_features():
@@ -63,7 +66,7 @@ def test_mse_is_the_squared_distance_to_one_hot():
 @pytest.mark.parametrize("images", ["pyramid", "pixels"])
 def test_distillation_lowers_the_loss(backbone, data, run, outer, augment, images):
     losses = []
-    method = CLPDD(outer=outer, augment=augment, images=images, steps=40, real_batch=60, lam=0.1)
+    method = CLPDD(outer=outer, augment=augment, images=images, steps=40, real_batch=60, init="noise")
     recorded = dataclasses.replace(run, progress=lambda step, steps, loss: losses.append(loss))
     dset = method.distill(backbone, data, 2, run=recorded)
     assert len(losses) == 40
@@ -73,9 +76,9 @@ def test_distillation_lowers_the_loss(backbone, data, run, outer, augment, image
 
 @pytest.mark.parametrize(
     "change",
-    [{"tau": 0.5}, {"lam": 1.0}, {"bias": False}, {"normalise": True}, {"lr": 0.01}, {"copies": 3}, {"real_views": 3},
-     {"plain": False}, {"grow_every": 1}, {"real_batch": 31}, {"balanced": False}, {"decorrelate": False},
-     {"images": "pixels"}, {"augment": "crop"}, {"outer": "mse"}],
+    [{"tau": 0.5}, {"lam": 1.0}, {"lam_copies": 0.1}, {"init": "centroids"}, {"bias": False}, {"normalise": True},
+     {"lr": 0.01}, {"copies": 3}, {"real_views": 3}, {"plain": 0.0}, {"grow_every": 1}, {"real_batch": 31},
+     {"balanced": False}, {"decorrelate": False}, {"images": "pixels"}, {"augment": "crop"}, {"outer": "mse"}],
 )  # fmt: skip
 def test_every_parameter_changes_the_result(backbone, data, run, change):
     base = QUICK.distill(backbone, data, 1, run=run)
@@ -92,3 +95,15 @@ def test_chunks_do_not_change_the_result(backbone, data, run):
 def test_bad_augmentation_is_one_line(backbone, data, run):
     with pytest.raises(UserError, match="unknown augmentation"):
         build(CLPDD, {"augment": "cutmix"}, "clpdd").distill(backbone, data, 1, run=run)
+
+
+def test_starting_from_centroids_renders_the_real_images(backbone, data, run):
+    """Up to the clamp to [0.02, 0.98] and the noise that tells equal images apart."""
+    images = CLPDD().initial_images(backbone, data, 2, run)().detach()
+    real = METHODS.create("centroids").distill(backbone, data, 2, run=run).images
+    assert (images - real).abs().mean() < 0.03
+
+
+def test_a_class_with_too_few_images_starts_with_some_twice():
+    z = torch.tensor([[0.0], [1.0], [1.1], [9.0]])
+    assert nearest_in_class(z, torch.tensor([False, True, True, True]), 5).tolist() == [2, 1, 3, 2, 1]

@@ -1,0 +1,35 @@
+"""A validation split of any dataset: `holdout[data=digits]` trains on a part of the train split and tests on the rest of it.
+
+For choosing hyper-parameters. The test split of the dataset is not read.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from ..core.data import DATASETS, DataSource, ImageData, stratified_indices
+from ..core.params import Natural
+
+
+@DATASETS.register("holdout")
+@dataclass(frozen=True)
+class Holdout(DataSource):
+    """A stratified part of another dataset's train split in the place of its test split, for choosing hyper-parameters."""
+
+    data: str  # spec of the dataset: `digits`, `arrays[path=DIR,train_limit=10000]`
+    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2  # of every class
+    seed: Natural = 0
+
+    def load(self) -> ImageData:
+        whole = DATASETS.create(self.data).load()
+        rest, part = stratified_indices(whole.train.labels, self.fraction, self.seed)
+        identity = f"{whole.fingerprint}/{self.fraction}/{self.seed}"
+        return ImageData(
+            f"holdout of {whole.name}",
+            whole.train.subset(rest),
+            whole.train.subset(part),
+            whole.class_names,
+            hashlib.sha256(identity.encode()).hexdigest(),
+        )
