@@ -60,7 +60,7 @@ class LinearProbe(Protocol):
     batch: Count = 100  # full batch for smaller sets
     seeds: Count = 5
     augment: str = "flip+crop"
-    view_budget: Count = 12_000  # views computed in all; small sets see a new view every epoch
+    view_budget: Count = 6_000  # views computed in all; small sets see a new view every epoch
     min_views: Count = 4  # views per image for sets that are larger than the budget
 
     def supports(self, dset: DistilledSet) -> str | None:
