@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from ..core.precision import precision
 from .records import SCHEMA, jsonable
 
 # What of a backbone determines its features; its name and the source of the weights do not.
@@ -90,6 +91,7 @@ def _cell_facts(cell: Cell) -> dict[str, Any]:
         "ipc": cell.ipc,
         "distill_seed": cell.distill_seed,
         "device": cell.device,
+        "precision": precision(cell.device),
     }
 
 
@@ -124,7 +126,7 @@ def blank_record(cell: Cell, evaluation: Evaluation, status: str, reason: str | 
         "peak_bytes_by_phase": {},
         "base_bytes": {"cpu_rss": None},
         "environment": {},
-        "precision": "float32",
+        "precision": precision(cell.device),
         "distill_reused": False,
     }
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .precision import autocast
 from .registry import Registry
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -64,7 +65,9 @@ class Backbone(nn.Module):
         size = self.spec.input_size
         if images.shape[-2:] != (size, size):
             raise ValueError(f"{self.spec.name} takes {size}x{size} images, got {tuple(images.shape[-2:])}; apply a View first")
-        return self.network((images - self.mean) / self.std)
+        with autocast(images.device):
+            features = self.network((images - self.mean) / self.std)
+        return features if features.dtype == images.dtype else features.float()
 
 
 class BackboneSource:

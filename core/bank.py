@@ -16,11 +16,10 @@ from torch import Tensor
 
 from .backbone import Backbone
 from .data import ImageData, Split, index_chunks, stage
+from .precision import precision
 from .run import CPU, Phase, _untimed, derive_seed
 from .store import ArrayStore, default_cache
 from .views import CENTRE, View, apply, sample
-
-_PRECISION = "float32"
 
 
 @dataclass
@@ -54,7 +53,7 @@ class FeatureBank:
 
     def _compute(self, key: str, backbone: Backbone, split: Split, view: View, copies: int, seed: int) -> None:
         shape = (copies, len(split), backbone.spec.dim)
-        with self.phase("features") as span, self.store.create(key, shape, np.dtype(_PRECISION)) as out:
+        with self.phase("features") as span, self.store.create(key, shape, np.dtype("float32")) as out:
             for copy in range(copies):
                 for indices, features in stream_features(backbone, split, view, derive_seed(seed, f"view {copy}"), self):
                     out[copy, indices[0] : indices[-1] + 1] = features
@@ -77,7 +76,7 @@ class FeatureBank:
             "view": asdict(view),
             "copies": copies,
             "seed": seed if view.random else 0,
-            "precision": _PRECISION,
+            "precision": precision(backbone.mean.device.type),
             "layout": 1,  # raised when the computation changes
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,30 @@
+"""bfloat16 on GPUs only, features in float32 always."""
+
+import pytest
+import torch
+
+from ddbench.core import backbone as backbone_module
+from ddbench.core.errors import UserError
+from ddbench.core.precision import precision
+
+
+def test_default_and_switch(monkeypatch):
+    monkeypatch.delenv("DDBENCH_PRECISION", raising=False)
+    assert (precision("cpu"), precision("cuda")) == ("float32", "bf16")
+    monkeypatch.setenv("DDBENCH_PRECISION", "float32")
+    assert precision("cuda") == "float32"
+    monkeypatch.setenv("DDBENCH_PRECISION", "fp8")
+    with pytest.raises(UserError, match="DDBENCH_PRECISION=fp8 is unknown; set it to bf16"):
+        precision("cuda")
+
+
+def test_features_and_gradients_are_float32_under_autocast(backbone, monkeypatch):
+    """What a GPU does, tried on the CPU: the pass runs in bfloat16, its ends do not."""
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    exact = backbone(images).detach()
+    monkeypatch.setattr(backbone_module, "autocast", lambda device: torch.autocast("cpu", torch.bfloat16))
+    features = backbone(images)
+    features.sum().backward()
+    assert features.dtype == images.grad.dtype == torch.float32
+    assert not torch.equal(features, exact)
+    torch.testing.assert_close(features, exact, rtol=0.1, atol=0.05)
