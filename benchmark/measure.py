@@ -134,6 +134,7 @@ class StepMeter:
     steps: int = 0
     warmup: float | None = None  # exclusive seconds from the start of the phase to the end of the first step
     last: float | None = None  # the same for the latest step
+    optimised: bool = False  # whether a loss was ever reported
     _reported: float = float("-inf")
 
     def __call__(self, step: int, steps: int, loss: float | None) -> None:
@@ -144,6 +145,7 @@ class StepMeter:
         if self.warmup is None:
             self.warmup = seconds
         self.step, self.steps, self.last = step, steps, seconds
+        self.optimised = self.optimised or loss is not None
         if self.report and (ends or clock() - self._reported > _REPORT_EVERY):
             self._reported = clock()
             rate, eta = self.steps_per_second, self.eta

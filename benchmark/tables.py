@@ -89,8 +89,8 @@ def speed(group: Frame) -> Table:
         warm=sets["features_seconds_warm"].astype(float),
         rate=sets["steps_per_second"].astype(float),
     )
-    sets["total cold"] = sets["distill"] + sets["cold"].fillna(0)
-    sets["total warm"] = sets["distill"] + sets["warm"].fillna(0)
+    sets["total cold"] = sets["distill"] + sets["cold"]
+    sets["total warm"] = sets["distill"] + sets["warm"]
     names = {"distill": "distil s", "cold": "features s", "total cold": "cold total s", "total warm": "warm total s"}
     protocols = list(dict.fromkeys(group["protocol_spec"]))
     evaluated = group.assign(evaluate=_nested(group["seconds"], "evaluate"))

@@ -122,7 +122,7 @@ class CellRun:
         dset = checked(dset)
         with meter.phase("warm"):
             read_through(bank)
-        rate = steps.steps_per_second
+        rate = steps.steps_per_second if steps.optimised else None  # picking images has no steps to speak of
         seconds = {name: meter.seconds.get(name, 0.0) for name in ("features", "distill")}
         return dset, {
             "n_images": len(dset),

@@ -76,6 +76,7 @@ class FeatureBank:
             "view": asdict(view),
             "copies": copies,
             "seed": seed if view.random else 0,
+            "device": backbone.mean.device.type,
             "precision": precision(backbone.mean.device.type),
             "layout": 1,  # raised when the computation changes
         }
@@ -89,7 +90,7 @@ def stream_features(
     spec = backbone.spec
     generator = torch.Generator().manual_seed(seed)
     noise = torch.Generator(bank.device).manual_seed(seed)
-    params = sample(view, len(split), generator, spec.input_size / spec.stage_size)
+    params = sample(view, len(split), generator, spec.stage_size, spec.input_size)
     for indices in index_chunks(len(split), bank.chunk):
         images = stage(split.images[indices].to(bank.device), spec.stage_size)
         with torch.no_grad():

@@ -83,7 +83,7 @@ class _Batch:
     @classmethod
     def draw(cls, n: int, views: Sequence[View], generator: torch.Generator, backbone: Backbone) -> "_Batch":
         spec = backbone.spec
-        each = [sample(view, n, generator, spec.input_size / spec.stage_size) for view in views]
+        each = [sample(view, n, generator, spec.stage_size, spec.input_size) for view in views]
         theta = torch.stack([p.theta for p in each], dim=1).flatten(0, 1)
         noisy = torch.stack([p.noisy for p in each], dim=1).flatten(0, 1)
         noise_seed = int(torch.randint(2**62, (), generator=generator))

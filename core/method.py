@@ -25,6 +25,7 @@ class Method:
     name: str
     uses_backbone: ClassVar[bool] = True  # False: one cell serves every distil backbone
     uses_ipc: ClassVar[bool] = True  # False: one cell serves every IPC (the full-data ceiling)
+    deterministic: ClassVar[bool] = False  # True: the seed changes nothing, so one seed is run
     real_images: ClassVar[bool] = False  # True: picks training images, so IPC is bounded by the smallest class
 
     def supports(self, backbone: BackboneSpec | None, data: ImageData, ipc: int) -> str | None:

@@ -20,14 +20,16 @@ class RealBatches:
     features: Tensor
     labels: Tensor
     size: int
-    balanced: bool
     device: torch.device
+    order: Tensor | None  # images sorted by class, for balanced draws
+    counts: Tensor  # images per class that occurs, in the order of `order`
 
     @classmethod
     def of(cls, features: Tensor, labels: Tensor, size: int, balanced: bool, device: torch.device) -> "RealBatches":
         if device.type == "cuda" and features.nbytes < _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
             features = features.to(device)
-        return cls(features, labels, size, balanced, device)
+        order = labels.argsort(stable=True) if balanced else None
+        return cls(features, labels, size, device, order, labels.unique(return_counts=True)[1])
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Features `(size, d)` and labels `(size,)` on the device; `generator` is on the CPU."""
@@ -37,12 +39,9 @@ class RealBatches:
         return self.features[copies.to(where), images.to(where)].to(self.device), self.labels[images].to(self.device)
 
     def _draw_images(self, generator: torch.Generator) -> Tensor:
-        if not self.balanced:
+        if self.order is None:
             return torch.randint(len(self.labels), (self.size,), generator=generator)
-        order = self.labels.argsort(stable=True)
-        counts = self.labels.bincount()
-        present = counts.nonzero().flatten()
-        classes = present[torch.randint(len(present), (self.size,), generator=generator)]
-        first = counts.cumsum(0) - counts
-        within = (torch.rand(self.size, generator=generator, dtype=torch.float64) * counts[classes]).long()
-        return order[first[classes] + within]
+        classes = torch.randint(len(self.counts), (self.size,), generator=generator)
+        first = self.counts.cumsum(0) - self.counts
+        within = (torch.rand(self.size, generator=generator, dtype=torch.float64) * self.counts[classes]).long()
+        return self.order[first[classes] + within]

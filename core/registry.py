@@ -11,6 +11,7 @@ imported when a name is first looked up; plugins of other distributions come fro
 imported only when they are asked for by name.
 """
 
+import hashlib
 import importlib
 import importlib.util
 import pkgutil
@@ -73,10 +74,10 @@ class Registry(Generic[T]):
 
     def load_file(self, path: str | Path) -> None:
         """Import one plugin file; its decorators register what it defines."""
-        path = Path(path)
+        path = Path(path).resolve()
         if not path.is_file():
             raise UserError(f"plugin file {path} does not exist; give the path of a .py file")
-        module_name = f"ddbench_plugin_{path.stem}"
+        module_name = plugin_module(path)
         if module_name in sys.modules:
             return
         spec = importlib.util.spec_from_file_location(module_name, path)
@@ -87,6 +88,7 @@ class Registry(Generic[T]):
         try:
             spec.loader.exec_module(module)
         except UserError:
+            del sys.modules[module_name]
             raise
         except Exception as error:
             del sys.modules[module_name]
@@ -115,6 +117,11 @@ class Registry(Generic[T]):
 
     def _clash(self, name: str, first: str, second: str) -> UserError:
         return UserError(f"{self.kind} {name!r} is defined twice, by {first} and by {second}; rename one of them")
+
+
+def plugin_module(path: Path) -> str:
+    """The module name of a plugin file; files of one name in two folders are two modules."""
+    return f"ddbench_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
 
 
 def _origin(cls: type) -> str:

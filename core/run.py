@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -43,8 +42,7 @@ class Run:
     bank: "FeatureBank" = field(default_factory=_default_bank)
     progress: Progress = _silent
     phase: Phase = _untimed
-    chunk: int | None = None  # images per backbone pass; None: chosen from the device
-    checkpoint: Path | None = None  # file that long runs save to and resume from
+    chunk: int | None = None  # views per backbone pass; None: 256
 
     def generator(self, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
         """A random stream of its own for `purpose`, derived from the seed; streams of different purposes are independent."""
@@ -52,7 +50,7 @@ class Run:
 
     @property
     def chunk_size(self) -> int:
-        """Images per backbone pass. 256 on the CPU is past the point where larger chunks gain speed for 32-pixel inputs."""
+        """Views per backbone pass. 256 on the CPU is past the point where larger chunks gain speed for 32-pixel inputs."""
         return self.chunk or 256
 
 

@@ -127,6 +127,8 @@ class DistilledSet:
             tensors = load_file(folder / "set.safetensors")
         except (SafetensorError, json.JSONDecodeError, OSError) as error:
             raise UserError(f"distilled set {folder} cannot be read, it may be truncated: {error}") from error
+        if missing := {"class_names", "target_kind", "extras", "provenance"} - set(card):
+            raise UserError(f"distilled set {folder}: set.json lacks {sorted(missing)[0]!r}; it was not written by ddbench")
         images: Tensor | Images | None = tensors.get("images")
         if images is None:
             images = _referred(folder, card, tensors, data)

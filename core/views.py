@@ -7,9 +7,11 @@ drawn on the CPU by `sample`, so that a chunk of a batch sees the same numbers a
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from pydantic import AfterValidator
 from torch import Tensor
 
 from .errors import UserError
@@ -48,6 +50,14 @@ class View:
 CENTRE = View()
 
 
+def _readable(text: str) -> str:
+    View.parse(text)
+    return text
+
+
+Augment = Annotated[str, AfterValidator(_readable)]  # a parameter that `View.parse` reads, checked when it is given
+
+
 @dataclass(frozen=True)
 class ViewParams:
     """The random numbers of n views: affine maps `(n, 2, 3)` and noise flags `(n,)`."""
@@ -59,16 +69,18 @@ class ViewParams:
         return ViewParams(self.theta[index], self.noisy[index])
 
 
-def sample(view: View, n: int, generator: torch.Generator, centre_scale: float = 1.0) -> ViewParams:
+def sample(view: View, n: int, generator: torch.Generator, stage_size: int = 1, input_size: int = 1) -> ViewParams:
     """Draw the parameters of `n` independent views.
 
-    `centre_scale` = input_size / stage_size is the side fraction of the centre crop. The random resized crop follows
-    LGM's released code: width fraction sqrt(s r), height fraction sqrt(s / r), a uniform offset, no re-try, so that a side
-    may exceed the image by up to 15 % and show a black border.
+    Without a random crop a view is the centre crop of `input_size` out of `stage_size` pixels, the same pixels that `centre`
+    takes. The random resized crop follows LGM's released code: width fraction sqrt(s r), height fraction sqrt(s / r), a
+    uniform offset, no re-try, so that a side may exceed the image by up to 15 % and show a black border.
     """
     theta = torch.zeros(n, 2, 3)
     if view.crop is None:
-        theta[:, 0, 0] = theta[:, 1, 1] = centre_scale
+        theta[:, 0, 0] = theta[:, 1, 1] = input_size / stage_size
+        middle = (stage_size - input_size) // 2 + input_size / 2
+        theta[:, :, 2] = 2 * middle / stage_size - 1
     else:
         area = torch.empty(n).uniform_(*view.crop, generator=generator)
         log_ratio = torch.empty(n).uniform_(math.log(view.ratio[0]), math.log(view.ratio[1]), generator=generator)

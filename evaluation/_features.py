@@ -49,7 +49,7 @@ def set_features(
         per_pass = max(1, run.chunk_size // len(indices))
         for copy in range(0, copies, per_pass):
             k = min(per_pass, copies - copy)
-            params = sample(view, k * len(indices), generator, spec.input_size / spec.stage_size)
+            params = sample(view, k * len(indices), generator, spec.stage_size, spec.input_size)
             views = apply(view, images.repeat(k, 1, 1, 1), params, spec.input_size, noise)
             with torch.no_grad():
                 out[copy : copy + k, indices] = backbone(views).float().view(k, len(indices), -1).cpu()

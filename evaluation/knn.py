@@ -20,7 +20,7 @@ from ._features import class_targets, no_class_targets, set_features
 @PROTOCOLS.register("knn")
 @dataclass(frozen=True)
 class NearestNeighbours(Protocol):
-    """k nearest images of the set by cosine similarity, votes weighted by similarity; k = 1 is LGM's 1-NN."""
+    """k nearest images of the set by cosine similarity, votes weighted by 1 + similarity; k = 1 is LGM's 1-NN."""
 
     version: ClassVar[int] = 1
 
@@ -36,6 +36,6 @@ class NearestNeighbours(Protocol):
         test = run.bank.features(backbone, data, "test")[0]
         for z, y in zip(test.split(1024), data.test.labels.split(1024), strict=True):
             similarity, nearest = (F.normalize(z, dim=1) @ own.T).topk(min(self.k, len(own)), dim=1)
-            votes = (targets[nearest] * similarity[..., None]).sum(1)
+            votes = (targets[nearest] * (1 + similarity[..., None])).sum(1)  # a cosine may be negative, a vote may not
             hits += int((votes.argmax(1) == y).sum())
         return Evaluation((100 * hits / len(data.test),))

@@ -17,7 +17,7 @@ from ..core.method import PROTOCOLS, Evaluation, Protocol
 from ..core.params import Count, Positive
 from ..core.run import Run
 from ..core.sets import DistilledSet
-from ..core.views import View, apply, sample
+from ..core.views import Augment, View, apply, sample
 from ._features import class_targets, no_class_targets, set_features
 from ._heads import Recipe, head_accuracy, new_heads, train_heads
 
@@ -59,7 +59,7 @@ class LinearProbe(Protocol):
     full_epochs: Count = 100  # for the full data, as in LGM's released code
     batch: Count = 100  # full batch for smaller sets
     seeds: Count = 5
-    augment: str = "flip+crop"
+    augment: Augment = "flip+crop"
     view_budget: Count = 6_000  # views computed in all; small sets see a new view every epoch
     min_views: Count = 4  # views per image for sets that are larger than the budget
 
@@ -101,7 +101,7 @@ class LGMProbe(Protocol):
     full_epochs: Count = 100  # the released full-data evaluation
     full_batch: Count = 128
     seeds: Count = 5
-    augment: str = "flip+crop"  # the paper's A.3 says flip+crop+noise; the released probe has no noise
+    augment: Augment = "flip+crop"  # the paper's A.3 says flip+crop+noise; the released probe has no noise
 
     def supports(self, dset: DistilledSet) -> str | None:
         return no_class_targets(dset)
@@ -133,7 +133,7 @@ class _LiveViews:
     def __call__(self, epoch: int, indices: Tensor) -> Tensor:
         spec = self.backbone.spec
         seeds, batch = indices.shape
-        params = [sample(self.view, batch, g, spec.input_size / spec.stage_size) for g in self.streams]
+        params = [sample(self.view, batch, g, spec.stage_size, spec.input_size) for g in self.streams]
         views = []
         for k in range(seeds):
             images = stage(self.dset.batch(indices[k]).to(self.run.device), spec.stage_size)

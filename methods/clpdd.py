@@ -38,7 +38,7 @@ from ..core.real import RealBatches
 from ..core.ridge import add_bias, mean_diagonal, one_hot, solve_ridge
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
-from ..core.views import CENTRE, View
+from ..core.views import CENTRE, Augment, View
 from .centroids import nearest_to_mean
 
 
@@ -75,8 +75,8 @@ class CLPDD(Method):
     bias: bool = True  # constant feature beside the backbone's
     normalise: bool = False  # L2-normalise features
     images: Literal["pyramid", "pixels"] = "pyramid"  # parametrisation (LGM section 3.2)
-    init: Literal["centroids", "noise"] = "centroids"  # start from the real images nearest to the class means
-    augment: str = "flip+crop"  # views of the copies: none, or flip, crop, noise joined by +
+    init: Literal["centroid", "noise"] = "centroid"  # start from the real images nearest to the class means
+    augment: Augment = "flip+crop"  # views of the copies: none, or flip, crop, noise joined by +
     copies: Count = 3  # augmented copies of each image per step; none with augment=none
     real_views: Natural = 0  # augmented views per real image, beside its centre view, that the probes are scored on
     steps: Count = 200
@@ -142,7 +142,7 @@ class CLPDD(Method):
         growing = self.init == "noise" and self.grow_every > 0
         n = ipc * data.num_classes
         images = initial_images(self.images, n, size, generator, decorrelate=self.decorrelate, growing=growing)
-        if self.init == "centroids":
+        if self.init == "centroid":
             z = run.bank.features(backbone, data, "train")[0]
             chosen = torch.cat([nearest_in_class(z, data.train.labels == c, ipc) for c in range(data.num_classes)])
             images.start_from(stage(data.train.images[chosen], size), generator)

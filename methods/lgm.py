@@ -32,7 +32,7 @@ from ..core.real import RealBatches
 from ..core.ridge import one_hot
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
-from ..core.views import CENTRE, View, apply, sample
+from ..core.views import CENTRE, Augment, View, apply, sample
 
 Head = tuple[Tensor, Tensor]  # weights (k, d), biases (k,)
 
@@ -69,7 +69,7 @@ def live_features(backbone: Backbone, split: Split, view: View, size: int, run: 
         for batch in order[: len(order) - len(order) % size].split(size):
             features = []
             for indices in batch.split(run.chunk_size):
-                params = sample(view, len(indices), generator, spec.input_size / spec.stage_size)
+                params = sample(view, len(indices), generator, spec.stage_size, spec.input_size)
                 images = stage(split.images[indices].to(run.device), spec.stage_size)
                 with torch.no_grad():
                     features.append(backbone(apply(view, images, params, spec.input_size, noise)).float())
@@ -83,7 +83,7 @@ class LGM(Method):
 
     head_std: Positive | None = 0.01  # released code; 1.0 in section 3.1, none = torch's default as in A.1
     copies: Count = 10  # views of each synthetic image per step (3 for ImageNet-1k in the paper); 1 with augment=none
-    augment: str = "flip+crop+noise"  # of real and synthetic images alike; none: centre crop of the stage size
+    augment: Augment = "flip+crop+noise"  # of real and synthetic images alike; none: centre crop of the stage size
     noise_mean: float = 0.0  # pixel units; 0.5 in the released code until 2026-03-31
     images: Literal["pyramid", "pixels"] = "pyramid"  # parametrisation (section 3.2)
     decorrelate: bool = True  # colour decorrelation (section 3.2)

@@ -9,6 +9,7 @@ from ddbench.benchmark.identity import Cell, Evaluation, hashed
 from ddbench.core.backbone import BACKBONES
 from ddbench.core.data import DATASETS
 from ddbench.core.method import METHODS, PROTOCOLS
+from ddbench.core.registry import plugin_module
 
 PLUGINS = Path(__file__).with_name("plugins_for_tests.py")
 
@@ -22,7 +23,7 @@ def fake_plugins():
     before = [dict(registry._classes) for registry in registries]
     METHODS.load_file(PLUGINS)
     yield PLUGINS
-    del sys.modules[f"ddbench_plugin_{PLUGINS.stem}"]
+    del sys.modules[plugin_module(PLUGINS)]
     for registry, classes in zip(registries, before, strict=True):
         registry._classes.clear()
         registry._classes.update(classes)

@@ -25,7 +25,7 @@ def test_the_hash_is_the_sha256_of_this_text(cell_of):
     text = (
         f'{{"dataset":"ff","device":"cpu","distill_backbone":{NET % "aa"},"distill_seed":0,'
         f'"eval_backbone":{NET % "sha of one"},"ipc":1,"method":"m","params":{{}},'
-        '"protocol":"probe","protocol_params":{},"protocol_version":1}'
+        '"precision":"float32","protocol":"probe","protocol_params":{},"protocol_version":1}'
     )
     assert only_hash(cell_of(["one"])) == hashlib.sha256(text.encode()).hexdigest()
 

@@ -28,6 +28,15 @@ def test_centre_view_is_an_exact_crop():
     assert torch.equal(apply(CENTRE, x, sample(CENTRE, 4, seeded()), 16), x[..., 2:18, 2:18])
 
 
+@pytest.mark.parametrize("stage_size", [16, 20, 21, 19])
+def test_a_plain_view_among_random_ones_takes_the_same_pixels_as_the_centre_crop(stage_size):
+    """Odd borders too: the affine map lands on pixel centres."""
+    x = images(size=stage_size)
+    params = sample(CENTRE, 4, seeded(), stage_size, 16)
+    found = apply(View(crop=(1, 1)), x, params, 16)
+    torch.testing.assert_close(found, apply(CENTRE, x, params, 16), rtol=1e-4, atol=1e-5)
+
+
 def test_flip_alone_mirrors_about_half_of_the_images():
     view = View(flip=True)
     params = sample(view, 400, seeded())

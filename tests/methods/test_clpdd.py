@@ -76,7 +76,7 @@ def test_distillation_lowers_the_loss(backbone, data, run, outer, augment, image
 
 @pytest.mark.parametrize(
     "change",
-    [{"tau": 0.5}, {"lam": 1.0}, {"lam_copies": 0.1}, {"init": "centroids"}, {"bias": False}, {"normalise": True},
+    [{"tau": 0.5}, {"lam": 1.0}, {"lam_copies": 1.0}, {"init": "centroid"}, {"bias": False}, {"normalise": True},
      {"lr": 0.01}, {"copies": 3}, {"real_views": 3}, {"plain": 0.0}, {"grow_every": 1}, {"real_batch": 31},
      {"balanced": False}, {"decorrelate": False}, {"images": "pixels"}, {"augment": "crop"}, {"outer": "mse"}],
 )  # fmt: skip
