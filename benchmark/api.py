@@ -51,7 +51,7 @@ def distill(
         "method": spec_string(method),
         "backbone": encoder.spec.name if encoder else None,
         "data": images.name,
-        "data_fingerprint": images.fingerprint,
+        "dataset_fingerprint": images.fingerprint,
         "ipc": ipc if method.uses_ipc else None,
         "seed": seed,
     }
@@ -77,7 +77,15 @@ def evaluate(
         raise UserError(f"the set has other classes than {images.name}: {dset.num_classes} against {images.num_classes}")
     if (reason := judge.supports(dset)) is not None:
         raise Unsupported(reason)
+    if other_data(dset, images) and isinstance(dset.images, torch.Tensor):
+        dset = replace(dset, indices=None)  # they are places in the data that the set was made from
     return judge.evaluate(_backbone(backbone, device), images, dset, run=_run(seed, device))
+
+
+def other_data(dset: DistilledSet, data: ImageData) -> bool:
+    """Whether the set says that it was made from other data than `data`."""
+    origin = dset.provenance.get("dataset_fingerprint", data.fingerprint)
+    return origin != data.fingerprint
 
 
 def load_set(path: str | Path, data: str | ImageData | None = None) -> DistilledSet:

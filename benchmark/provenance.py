@@ -15,7 +15,9 @@ def conditions(group: Frame, *, timed: bool) -> list[str]:
     devices = ", ".join(sorted({str(device) for device in group["device"].dropna()}))
     lines = [f"device: {devices or 'unknown'}"]
     if timed:
-        machines = {machine(environment) for environment in group["environment"]}
+        then = group["distill_environment"] if "distill_environment" in group else [None] * len(group)
+        # a set that was used again brings the seconds of the machine that distilled it
+        machines = {machine(old if isinstance(old, dict) else new) for old, new in zip(then, group["environment"], strict=True)}
         if len(machines) > 1:
             lines.append(f"WARNING: {len(machines)} different machines or settings; their seconds are not comparable")
         if shared_device(group):

@@ -97,7 +97,8 @@ class CellRun:
             with contextlib.suppress(UserError), meter.phase("load"):  # a set that cannot be read is distilled again
                 dset = DistilledSet.load(folder, data)
                 if "measured" in dset.provenance:
-                    return dset, {**dset.provenance["measured"], "distill_reused": True}
+                    then = {"distill_reused": True, "distill_environment": dset.provenance.get("environment")}
+                    return dset, {**dset.provenance["measured"], **then}
         dset, measured = self._distill(data, meter)
         facts = self.cell.to_json()
         identity = {key: facts[key] for key in _PROVENANCE}

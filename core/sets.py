@@ -154,7 +154,7 @@ class DistilledSet:
 
 
 def _referred(folder: Path, card: dict, tensors: dict[str, Tensor], data: ImageData | None) -> Images:
-    wanted = card["provenance"].get("data_fingerprint")
+    wanted = card["provenance"].get("dataset_fingerprint")
     if data is None:
         raise UserError(f"distilled set {folder} refers to real images; give the dataset it was made from")
     if wanted not in (None, data.fingerprint):
@@ -165,7 +165,7 @@ def _referred(folder: Path, card: dict, tensors: dict[str, Tensor], data: ImageD
 def real_set(data: ImageData, indices: Tensor, *, copy: bool = True) -> DistilledSet:
     """The set of train images at `indices`, with their labels; `copy=False` refers to the data instead of copying it."""
     images = to_float(data.train.images[indices]) if copy else Selection(data.train.images, indices)
-    provenance = {} if copy else {"data_fingerprint": data.fingerprint}
+    provenance = {} if copy else {"dataset_fingerprint": data.fingerprint}
     return DistilledSet(images, data.train.labels[indices], data.class_names, indices=indices, provenance=provenance)
 
 

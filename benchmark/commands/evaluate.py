@@ -31,6 +31,8 @@ def main(args: argparse.Namespace) -> int:
     backbones = [BACKBONES.create(spec).load() for spec in args.backbone or default_backbones()]
     data = api.load_data(args.dataset)
     dset = api.load_set(args.set, data)
+    if api.other_data(dset, data):
+        print(f"note: the set was made from other data ({dset.provenance.get('dataset', 'unnamed')}) than {args.dataset}")
     failed = False
     for protocol in protocols:
         for backbone in backbones:

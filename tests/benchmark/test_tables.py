@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 from ddbench.benchmark import render
@@ -141,3 +142,23 @@ def test_csv_has_one_row_per_record():
     lines = render.csv(grid()).splitlines()
     assert len(lines) == 1 + len(grid())
     assert "seconds.distill" in lines[0]
+
+
+def test_a_set_that_was_used_again_counts_for_the_machine_that_distilled_it():
+    """Its seconds are those of then; a second machine must not be able to claim them."""
+    from ddbench.benchmark.provenance import conditions
+
+    here, there = {"cpu": "A", "threads": 2}, {"cpu": "B", "threads": 2}
+    frame = pd.DataFrame(
+        {
+            "status": ["ok", "ok"],
+            "device": ["cpu", "cpu"],
+            "environment": [here, here],
+            "distill_environment": [None, there],
+            "cell_hash": ["a", "b"],
+            "started": ["2026-01-01T00:00:00+00:00", "2026-01-01T01:00:00+00:00"],
+            "finished": ["2026-01-01T00:01:00+00:00", "2026-01-01T01:01:00+00:00"],
+        }
+    )
+    assert any("2 different machines" in line for line in conditions(frame, timed=True))
+    assert not any("machines" in line for line in conditions(frame.drop(columns="distill_environment"), timed=True))

@@ -1,0 +1,27 @@
+"""Documents are finished: no placeholders, no dead links, no numbers without a command behind them."""
+
+import re
+
+import pytest
+
+from .conftest import ROOT
+
+DOCS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+
+
+@pytest.mark.parametrize("doc", DOCS, ids=lambda doc: doc.name)
+def test_no_placeholder_is_left(doc):
+    assert not re.findall(r"\{[A-Z_]+\}|TODO|FIXME", doc.read_text())
+
+
+@pytest.mark.parametrize("doc", DOCS, ids=lambda doc: doc.name)
+def test_relative_links_lead_somewhere(doc):
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", doc.read_text()):
+        assert (doc.parent / target).exists(), f"{doc.name} links to {target}"
+
+
+@pytest.mark.parametrize("suite", sorted((ROOT / "suites").glob("*.yaml")), ids=lambda suite: suite.name)
+def test_suites_are_valid(suite):
+    from ddbench.benchmark.config import load_suite
+
+    assert load_suite(suite).methods
