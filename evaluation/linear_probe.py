@@ -19,7 +19,7 @@ from ..core.run import Run
 from ..core.sets import DistilledSet
 from ..core.views import Augment, View, apply, sample
 from ._features import class_targets, no_class_targets, set_features
-from ._heads import Recipe, head_accuracy, new_heads, train_heads
+from ._heads import FeaturesAt, Recipe, head_accuracy, new_heads, train_heads
 
 Heads = tuple[Tensor, Tensor]
 
@@ -27,6 +27,16 @@ Heads = tuple[Tensor, Tensor]
 def seed_streams(run: Run, seeds: int, purpose: str) -> list[torch.Generator]:
     """One stream per probe seed."""
     return [run.generator(f"{purpose} of probe seed {k}") for k in range(seeds)]
+
+
+def trained_heads(
+    backbone: Backbone, dset: DistilledSet, features_at: FeaturesAt, recipe: Recipe, seeds: int, run: Run
+) -> Heads:
+    """One head per probe seed, trained on the set's class targets; initial weights and batch orders from each seed's streams."""
+    weight, bias = new_heads(backbone.spec.dim, dset.num_classes, seed_streams(run, seeds, "head"))
+    heads = (weight.to(run.device), bias.to(run.device))
+    targets = class_targets(dset).to(run.device)
+    return train_heads(heads, features_at, targets, recipe, seed_streams(run, seeds, "order"))
 
 
 def feature_scale(features: Tensor) -> float:
@@ -80,11 +90,8 @@ class LinearProbe(Protocol):
         def features_at(epoch: int, indices: Tensor) -> Tensor:
             return features[epoch % copies][indices.to(features.device)] / scale
 
-        heads = new_heads(backbone.spec.dim, dset.num_classes, seed_streams(run, self.seeds, "head"))
         recipe = Recipe(self.lr, epochs, min(self.batch, len(dset)))
-        targets = class_targets(dset).to(run.device)
-        heads = (heads[0].to(run.device), heads[1].to(run.device))
-        weight, bias = train_heads(heads, features_at, targets, recipe, seed_streams(run, self.seeds, "order"))
+        weight, bias = trained_heads(backbone, dset, features_at, recipe, self.seeds, run)
         return test_accuracy((weight / scale, bias), backbone, data, run)
 
 
@@ -110,12 +117,9 @@ class LGMProbe(Protocol):
         small = isinstance(dset.images, Tensor)
         batch = min(self.batch if small else self.full_batch, len(dset))
         recipe = Recipe(self.base_lr * batch / 256, self.epochs if small else self.full_epochs, batch)
-        heads = new_heads(backbone.spec.dim, dset.num_classes, seed_streams(run, self.seeds, "head"))
         noise = [run.generator(f"noise of probe seed {k}", run.device) for k in range(self.seeds)]
         live = _LiveViews(backbone, dset, View.parse(self.augment), seed_streams(run, self.seeds, "views"), noise, run)
-        targets = class_targets(dset).to(run.device)
-        heads = (heads[0].to(run.device), heads[1].to(run.device))
-        heads = train_heads(heads, live, targets, recipe, seed_streams(run, self.seeds, "order"))
+        heads = trained_heads(backbone, dset, live, recipe, self.seeds, run)
         return test_accuracy(heads, backbone, data, run)
 
 
