@@ -32,7 +32,7 @@ def seed_streams(run: Run, seeds: int, purpose: str) -> list[torch.Generator]:
 def trained_heads(
     backbone: Backbone, dset: DistilledSet, features_at: FeaturesAt, recipe: Recipe, seeds: int, run: Run
 ) -> Heads:
-    """One head per probe seed, trained on the set's class targets; initial weights and batch orders from each seed's streams."""
+    """One head per probe seed, trained on the set's class targets; weights and batch orders start from its own streams."""
     weight, bias = new_heads(backbone.spec.dim, dset.num_classes, seed_streams(run, seeds, "head"))
     heads = (weight.to(run.device), bias.to(run.device))
     targets = class_targets(dset).to(run.device)
