@@ -1,7 +1,8 @@
 """Contracts of the two plugin kinds that do the work: methods distil, protocols judge."""
 
+import dataclasses
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar, Self, cast
 
 from .backbone import Backbone, BackboneSpec
 from .data import ImageData
@@ -35,6 +36,15 @@ class Method:
             if ipc > smallest:
                 return f"{self.name} picks {ipc} real images per class, but the smallest class of {data.name} has {smallest}"
         return None
+
+    def shortened(self, steps: int) -> Self:
+        """The same method with at most `steps` optimisation steps, for the contract tests and for trying things out.
+
+        Here a parameter `steps` is cut; a method whose work has other measures overrides this.
+        """
+        if not hasattr(self, "steps"):
+            return self
+        return dataclasses.replace(cast(Any, self), steps=min(steps, self.steps))
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         """`ipc` images per class of `data`, distilled with `backbone`.

@@ -92,6 +92,7 @@ class LGM(Method):
     grow_every: Natural = 200  # steps between pyramid levels; Adam starts afresh at each; 0: all levels from the start
     real: Literal["live", "bank"] = "live"  # augment real images at every step, or draw from banked views
     real_views: Count = 4  # views per real image in the bank
+    real_batch: Natural = 0  # real images per step; 0: as many as synthetic views (A.1). From the bank, more cost little
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         labels = class_labels(data.num_classes, ipc)
@@ -106,7 +107,7 @@ class LGM(Method):
         view = View.parse(self.augment, self.noise_mean)
         engine = FeatureEngine(backbone, [view] * self.copies if view.random else [CENTRE], run.chunk_size)
         targets = one_hot(labels, data.num_classes).repeat(len(engine.views), 1).to(run.device)
-        real = self.real_features(backbone, data, view, len(targets), run)
+        real = self.real_features(backbone, data, view, self.real_batch or len(targets), run)
         generator = run.generator("heads")
 
         def objective_at(step: int) -> Objective:
@@ -122,7 +123,7 @@ class LGM(Method):
     def real_features(
         self, backbone: Backbone, data: ImageData, view: View, size: int, run: Run
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Endless real batches as long as the synthetic one (A.1), not balanced over classes (released code)."""
+        """Endless batches of `size` real views, not balanced over classes (released code)."""
         if self.real == "live":
             yield from live_features(backbone, data.train, view, size, run)
         copies = self.real_views if view.random else 1

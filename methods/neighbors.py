@@ -1,0 +1,79 @@
+"""Neighbours: the real image nearest to each image of a distilled set.
+
+The Neighbors baseline of LGM (arXiv 2511.16674, section 4 and released code): the training image of the same class with the
+largest cosine similarity to the distilled image, on features of centre crops. Two images of a class may share a neighbour. It
+shows how much of a distilled set's worth is in what its images show, and how much in what no real image has.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import AfterValidator
+from torch import Tensor
+
+from ..core.backbone import Backbone
+from ..core.data import ImageData, stage
+from ..core.errors import Unsupported, UserError
+from ..core.method import METHODS, Method
+from ..core.params import spec_string
+from ..core.run import Run
+from ..core.sets import DistilledSet, real_set
+from ..core.views import centre
+
+
+def nearest_of_class(z: Tensor, labels: Tensor, z_real: Tensor, y_real: Tensor) -> Tensor:
+    """For each row of z `(n, d)`, the index of the row of z_real `(m, d)` of its class with the largest cosine similarity."""
+    similarity = F.normalize(z, dim=1) @ F.normalize(z_real, dim=1).T
+    return similarity.masked_fill(labels[:, None] != y_real, -torch.inf).argmax(1)
+
+
+def _known_method(spec: str) -> str:
+    METHODS.create(spec)
+    return spec
+
+
+def _set_folder(folder: str) -> str:
+    if not (Path(folder) / "set.json").is_file():
+        raise UserError(f"{folder} is not a distilled set: it must hold set.json and set.safetensors")
+    return folder
+
+
+@METHODS.register("neighbors")
+@dataclass(frozen=True)
+class Neighbors(Method):
+    """The real image nearest to each image of a distilled set (LGM's Neighbors baseline)."""
+
+    of: Annotated[str, AfterValidator(_known_method)] = "lgm"  # the method, with its parameters, that distils the set first
+    folder: Annotated[str, AfterValidator(_set_folder)] | None = None  # a set that exists already, in the place of `of`
+
+    def shortened(self, steps: int) -> Self:
+        return replace(self, of=spec_string(METHODS.create(self.of).shortened(steps)))
+
+    def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
+        given = self.given_set(backbone, data, ipc, run)
+        if given.labels is None or given.class_names != data.class_names:
+            raise Unsupported(f"neighbours are sought within a class, and the set has no labels of the classes of {data.name}")
+        z = features_of(given, backbone, run)
+        z_real = run.bank.features(backbone, data, "train")[0]
+        return real_set(data, nearest_of_class(z, given.labels, z_real, data.train.labels))
+
+    def given_set(self, backbone: Backbone, data: ImageData, ipc: int, run: Run) -> DistilledSet:
+        """The set of `folder`, or one that `of` distils now with the same seed."""
+        if self.folder is not None:
+            return DistilledSet.load(self.folder, data)
+        method = METHODS.create(self.of)
+        if (reason := method.supports(backbone.spec, data, ipc)) is not None:
+            raise Unsupported(reason)
+        return method.distill(backbone, data, ipc, run=run)
+
+
+@torch.no_grad()
+def features_of(dset: DistilledSet, backbone: Backbone, run: Run) -> Tensor:
+    """Centre-view features `(n, d)` of a set, on the CPU."""
+    spec = backbone.spec
+    chunks = torch.arange(len(dset)).split(run.chunk_size)
+    staged = (stage(dset.batch(indices).to(run.device), spec.stage_size) for indices in chunks)
+    return torch.cat([backbone(centre(images, spec.input_size)).float().cpu() for images in staged])
