@@ -35,6 +35,7 @@ class Cell:
 
     method: str  # name
     method_spec: str
+    method_version: int
     params: dict[str, Any]  # resolved, defaults included
     distill_backbone: str | None  # spec string; None for methods that use no backbone
     distill_backbone_spec: dict[str, Any] | None
@@ -85,6 +86,7 @@ def digest(facts: Any) -> str:
 def _cell_facts(cell: Cell) -> dict[str, Any]:
     return {
         "method": cell.method,
+        "method_version": cell.method_version,
         "params": cell.params,
         "distill_backbone": _features(cell.distill_backbone_spec),
         "dataset": cell.dataset_fingerprint,

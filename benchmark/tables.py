@@ -48,10 +48,11 @@ def check_comparable(group: Frame) -> None:
         found = sorted({str(value)[:12] for value in group[column].dropna()})
         if len(found) > 1:
             raise UserError(f"the records mix {what} ({', '.join(found)}); {cure}")
-    for spec, versions in group.groupby("protocol_spec")["protocol_version"].unique().items():
-        if len(versions) > 1:
-            listed = ", ".join(str(v) for v in sorted(versions))
-            raise UserError(f"the records mix versions {listed} of protocol {spec!r}; rerun the older ones")
+    for kind in ("method", "protocol"):
+        for spec, versions in group.groupby(f"{kind}_spec")[f"{kind}_version"].unique().items():
+            if len(versions) > 1:
+                listed = ", ".join(str(v) for v in sorted(versions))
+                raise UserError(f"the records mix versions {listed} of {kind} {spec!r}; rerun the older ones")
 
 
 def accuracy(group: Frame) -> Table:

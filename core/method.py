@@ -20,10 +20,12 @@ class Method:
             tau: Positive = 0.2
             def distill(self, backbone, data, ipc, *, run=Run()): ...
 
-    `distill` prints nothing, writes no files and reads no clock.
+    `distill` prints nothing, writes no files and reads no clock. `version` rises with every change that can move a set, so
+    that results of the older code are neither reused nor mixed in.
     """
 
     name: str
+    version: ClassVar[int] = 1
     uses_backbone: ClassVar[bool] = True  # False: one cell serves every distil backbone
     uses_ipc: ClassVar[bool] = True  # False: one cell serves every IPC (the full-data ceiling)
     deterministic: ClassVar[bool] = False  # True: the seed changes nothing, so one seed is run

@@ -44,7 +44,8 @@ def make_evaluation(name: str = "net", protocol: str = "probe", params: dict | N
 def make_cell(evaluations=("one", "two"), **changes) -> Cell:
     """A hashed cell with one evaluation per backbone name."""
     facts = {
-        "method": "m", "method_spec": "m", "params": {}, "distill_backbone": "net", "distill_backbone_spec": spec(),
+        "method": "m", "method_spec": "m", "method_version": 1, "params": {},
+        "distill_backbone": "net", "distill_backbone_spec": spec(),
         "dataset": "data", "dataset_name": "data", "dataset_params": {}, "dataset_fingerprint": "ff", "num_classes": 3,
         "ipc": 1, "distill_seed": 0, "device": "cpu",
     }  # fmt: skip

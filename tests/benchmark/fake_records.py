@@ -19,6 +19,7 @@ def record(
         "reason": None,
         "method": name,
         "method_spec": method,
+        "method_version": 1,
         "params": {},
         "distill_backbone": distil,
         "distill_backbone_spec": None,

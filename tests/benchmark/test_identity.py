@@ -24,7 +24,7 @@ def test_the_hash_is_the_sha256_of_this_text(cell_of):
     """A change here makes every stored run start again: raise the record schema with it."""
     text = (
         f'{{"dataset":"ff","device":"cpu","distill_backbone":{NET % "aa"},"distill_seed":0,'
-        f'"eval_backbone":{NET % "sha of one"},"ipc":1,"method":"m","params":{{}},'
+        f'"eval_backbone":{NET % "sha of one"},"ipc":1,"method":"m","method_version":1,"params":{{}},'
         '"precision":"float32","protocol":"probe","protocol_params":{},"protocol_version":1}'
     )
     assert only_hash(cell_of(["one"])) == hashlib.sha256(text.encode()).hexdigest()
@@ -40,6 +40,7 @@ SAME = {
 }
 OTHER = {
     "method": "n",
+    "method_version": 2,
     "params": {"tau": 1},
     "distill_backbone_spec": None,
     "dataset_fingerprint": "gg",

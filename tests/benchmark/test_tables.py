@@ -71,6 +71,7 @@ def test_a_seed_that_failed_is_counted():
     ("change", "message"),
     [
         ({"protocol_version": 2}, "versions 1, 2 of protocol 'ridge-probe'"),
+        ({"method_version": 2}, "versions 1, 2 of method 'clpdd'"),
         ({"schema": 2}, "record schemas"),
         ({"dataset_fingerprint": "0" * 64}, "different data under the name 'digits'"),
     ],
