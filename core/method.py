@@ -44,9 +44,8 @@ class Method:
 
         Here a parameter `steps` is cut; a method whose work has other measures overrides this.
         """
-        if not hasattr(self, "steps"):
-            return self
-        return dataclasses.replace(cast(Any, self), steps=min(steps, self.steps))
+        own = getattr(self, "steps", None)
+        return self if own is None else dataclasses.replace(cast(Any, self), steps=min(steps, own))
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         """`ipc` images per class of `data`, distilled with `backbone`.
