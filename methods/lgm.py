@@ -24,7 +24,6 @@ from torch import Tensor
 from ..core.backbone import Backbone
 from ..core.data import ImageData, Split, stage
 from ..core.engine import FeatureEngine, Objective
-from ..core.images import initial_images
 from ..core.method import METHODS, Method
 from ..core.optimise import Schedule, optimise
 from ..core.params import Count, Natural, Positive
@@ -33,6 +32,7 @@ from ..core.ridge import one_hot
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
 from ..core.views import CENTRE, Augment, View, apply, sample
+from ._synthetic import Images, Init, refuse_growth_from_images, starting_images
 
 Head = tuple[Tensor, Tensor]  # weights (k, d), biases (k,)
 
@@ -85,7 +85,8 @@ class LGM(Method):
     copies: Count = 10  # views of each synthetic image per step (3 for ImageNet-1k in the paper); 1 with augment=none
     augment: Augment = "flip+crop+noise"  # of real and synthetic images alike; none: centre crop of the stage size
     noise_mean: float = 0.0  # pixel units; 0.5 in the released code until 2026-03-31
-    images: Literal["pyramid", "pixels"] = "pyramid"  # parametrisation (section 3.2)
+    images: Images = "pyramid"  # parametrisation (section 3.2)
+    init: Init = "noise"  # or the real images nearest to the class means, which LGM does not do; with grow_every=0
     decorrelate: bool = True  # colour decorrelation (section 3.2)
     steps: Count = 5000
     lr: Positive = 0.002  # Adam, on the image parameters
@@ -94,16 +95,15 @@ class LGM(Method):
     real_views: Count = 4  # views per real image in the bank
     real_batch: Natural = 0  # real images per step; 0: as many as synthetic views (A.1). From the bank, more cost little
 
+    def __post_init__(self) -> None:
+        refuse_growth_from_images(self.init, self.grow_every)
+
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         labels = class_labels(data.num_classes, ipc)
-        images = initial_images(
-            self.images,
-            len(labels),
-            backbone.spec.stage_size,
-            run.generator("initial images"),
-            decorrelate=self.decorrelate,
-            growing=self.grow_every > 0,
-        ).to(run.device)
+        images = starting_images(
+            backbone, data, ipc, run,
+            images=self.images, init=self.init, grow_every=self.grow_every, decorrelate=self.decorrelate,
+        )  # fmt: skip
         view = View.parse(self.augment, self.noise_mean)
         engine = FeatureEngine(backbone, [view] * self.copies if view.random else [CENTRE], run.chunk_size)
         targets = one_hot(labels, data.num_classes).repeat(len(engine.views), 1).to(run.device)

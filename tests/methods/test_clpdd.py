@@ -7,10 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from ddbench.core.errors import UserError
-from ddbench.core.method import METHODS
 from ddbench.core.params import build
 from ddbench.core.ridge import mean_diagonal
-from ddbench.methods.clpdd import CLPDD, nearest_in_class, outer_loss, probe_features
+from ddbench.methods.clpdd import CLPDD, outer_loss, probe_features
 
 QUICK = CLPDD(steps=4, real_batch=30, copies=2, real_views=2, init="noise")
 
@@ -95,15 +94,3 @@ def test_chunks_do_not_change_the_result(backbone, data, run):
 def test_bad_augmentation_is_one_line(backbone, data, run):
     with pytest.raises(UserError, match="unknown augmentation"):
         build(CLPDD, {"augment": "cutmix"}, "clpdd").distill(backbone, data, 1, run=run)
-
-
-def test_starting_from_centroids_renders_the_real_images(backbone, data, run):
-    """Up to the clamp to [0.02, 0.98] and the noise that tells equal images apart."""
-    images = CLPDD().initial_images(backbone, data, 2, run)().detach()
-    real = METHODS.create("centroids").distill(backbone, data, 2, run=run).images
-    assert (images - real).abs().mean() < 0.03
-
-
-def test_a_class_with_too_few_images_starts_with_some_twice():
-    z = torch.tensor([[0.0], [1.0], [1.1], [9.0]])
-    assert nearest_in_class(z, torch.tensor([False, True, True, True]), 5).tolist() == [2, 1, 3, 2, 1]

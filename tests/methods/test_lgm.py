@@ -68,7 +68,7 @@ def test_distillation_lowers_the_loss(backbone, data, run, real, augment):
 @pytest.mark.parametrize(
     "change",
     [{"head_std": 1.0}, {"head_std": None}, {"copies": 3}, {"augment": "none"}, {"noise_mean": 0.5}, {"images": "pixels"},
-     {"decorrelate": False}, {"lr": 0.01}, {"grow_every": 1}, {"real": "bank"},
+     {"decorrelate": False}, {"lr": 0.01}, {"init": "centroid", "grow_every": 0}, {"grow_every": 1}, {"real": "bank"},
      {"real_batch": 20}],
 )  # fmt: skip
 def test_every_parameter_changes_the_result(backbone, data, run, change):
