@@ -3,13 +3,24 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from .engine import FeatureEngine, Objective
 from .errors import Diverged
 from .run import Run
+
+T = TypeVar("T", contravariant=True)
+
+
+class Stepper(Protocol[T]):
+    """What back-propagates an objective into images: `FeatureEngine`, or several of them."""
+
+    @property
+    def chunk(self) -> int: ...
+
+    def step(self, images: nn.Module, objective: T, generator: torch.Generator) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -23,8 +34,8 @@ class Schedule:
 
 def optimise(
     images: nn.Module,
-    engine: FeatureEngine,
-    objective_at: Callable[[int], Objective],
+    engine: Stepper[T],
+    objective_at: Callable[[int], T],
     schedule: Schedule,
     run: Run,
 ) -> Tensor:
