@@ -20,7 +20,7 @@ from ..core.errors import UserError
 from . import measure
 from .environment import environment
 from .identity import Cell, Evaluation, blank_record
-from .launcher import Ended, Slot, launch, slots
+from .launcher import Ended, Host, Slot, launch, slots
 from .outcome import classify_exit
 from .outfolder import locked, prepare
 from .progress import Reporter
@@ -141,11 +141,11 @@ class _Session:
             worker.join()
 
     def _work(self, pending: "queue.SimpleQueue[tuple[int, Cell]]", slot: Slot) -> None:
-        with suppress(queue.Empty):
+        with suppress(queue.Empty), Host(slot.environment) as host:
             while not self.stop.is_set():
                 index, cell = pending.get_nowait()
                 try:
-                    _CellWatch(self, index, cell, slot).run()
+                    _CellWatch(self, index, cell, slot, host).run()
                 except Exception as error:  # a bug in the harness: raise it in the main thread
                     self.messages.put(_raiser(error))
                     return
@@ -177,6 +177,7 @@ class _CellWatch:
     index: int
     cell: Cell
     slot: Slot
+    host: Host
     current: str | None = None  # config hash of the evaluation that is running
     environment: dict[str, Any] | None = None  # of the cell process, as it reported it
     left: dict[str, Evaluation] = field(default_factory=dict)
@@ -198,9 +199,7 @@ class _CellWatch:
                 "device_label": self.slot.label,
                 "cell": self.cell.only(self.left.values()).to_json(),
             }
-            ended = launch(
-                job, log=log, environment=self.slot.environment, timeout=timeout, on_event=self._event, stop=session.stop
-            )
+            ended = launch(job, host=self.host, log=log, timeout=timeout, on_event=self._event, stop=session.stop)
             if self.left and not ended.stopped:
                 self._close(ended, f"logs/{log.name}", started)
             overwrite = overwrite and self.current is None  # a later process goes on with the set of this run

@@ -3,14 +3,14 @@
 import json
 import os
 import subprocess
+import sys
 import threading
 
 import pytest
 import torch
 
-from ddbench.benchmark import launcher
 from ddbench.benchmark.config import suite
-from ddbench.benchmark.launcher import launch
+from ddbench.benchmark.launcher import Host, launch
 from ddbench.benchmark.plan import plan
 from ddbench.benchmark.records import load_records
 from ddbench.benchmark.runner import run_plan
@@ -63,7 +63,8 @@ def test_a_cell_process_ends_with_its_parent(planned, fake_plugins, tmp_path):
         "threads": 1, "plugins": [str(fake_plugins)],
     }  # fmt: skip
     reader, writer = os.pipe()
-    process = subprocess.Popen(launcher.COMMAND, stdin=subprocess.PIPE, pass_fds=[writer])
+    command = [sys.executable, "-P", "-c", "from ddbench.benchmark import cell; cell.main()"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[writer])
     os.close(writer)
     try:
         process.stdin.write(json.dumps({**job, "event_fd": writer}).encode() + b"\n")
@@ -79,5 +80,6 @@ def test_a_cell_process_ends_with_its_parent(planned, fake_plugins, tmp_path):
 def test_a_job_that_is_not_wanted_any_more_is_not_waited_for(planned, tmp_path):
     stop = threading.Event()
     stop.set()
-    facts = {"environment": {}, "timeout": None, "on_event": lambda event: None, "stop": stop}
-    assert launch({}, log=tmp_path / "log", **facts).stopped
+    facts = {"timeout": None, "on_event": lambda event: None, "stop": stop}
+    with Host({}) as host:
+        assert launch({}, host=host, log=tmp_path / "log", **facts).stopped

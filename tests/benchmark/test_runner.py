@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ddbench.benchmark import launcher, records
+from ddbench.benchmark import host, launcher, records
 from ddbench.benchmark.launcher import slots
 from ddbench.benchmark.outfolder import LOCK, locked
 from ddbench.benchmark.progress import Reporter
@@ -19,12 +19,13 @@ from ddbench.benchmark.records import FILE, append_record, load_records
 from ddbench.benchmark.runner import run_plan
 from ddbench.core.errors import UserError
 
-FAKE_CELL = (sys.executable, str(Path(__file__).with_name("fake_cell.py")))
-
 
 @pytest.fixture(autouse=True)
 def fake_process(monkeypatch):
-    monkeypatch.setattr(launcher, "COMMAND", FAKE_CELL)
+    """The real host without the package around it, so that nothing imports torch, and cells that only pretend."""
+    monkeypatch.setattr(launcher, "HOST", (sys.executable, host.__file__))
+    monkeypatch.setattr(launcher, "CELL", "fake_cell")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
 
 
 @pytest.fixture
