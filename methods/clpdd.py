@@ -30,6 +30,7 @@ from torch import Tensor
 from ..core.backbone import Backbone
 from ..core.data import ImageData, stage
 from ..core.engine import FeatureEngine, Objective
+from ..core.errors import UserError
 from ..core.images import Pixels, Pyramid, initial_images
 from ..core.method import METHODS, Method
 from ..core.optimise import Schedule, optimise
@@ -87,6 +88,10 @@ class CLPDD(Method):
     solve: Literal["float32", "float64"] = "float64"  # precision of the ridge solve
     decorrelate: bool = True  # colour decorrelation (LGM section 3.2)
 
+    def __post_init__(self) -> None:
+        if self.grow_every and self.init == "centroid":
+            raise UserError(f"clpdd: grow_every={self.grow_every} grows a pyramid from noise; give init=noise with it, or 0")
+
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         labels = class_labels(data.num_classes, ipc)
         images = self.initial_images(backbone, data, ipc, run).to(run.device)
@@ -139,8 +144,7 @@ class CLPDD(Method):
     def initial_images(self, backbone: Backbone, data: ImageData, ipc: int, run: Run) -> Pixels | Pyramid:
         """Noise, or the real images nearest to each class mean; a class with fewer images than `ipc` gives some twice."""
         size, generator = backbone.spec.stage_size, run.generator("initial images")
-        growing = self.init == "noise" and self.grow_every > 0
-        n = ipc * data.num_classes
+        n, growing = ipc * data.num_classes, self.grow_every > 0
         images = initial_images(self.images, n, size, generator, decorrelate=self.decorrelate, growing=growing)
         if self.init == "centroid":
             z = run.bank.features(backbone, data, "train")[0]

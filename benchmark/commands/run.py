@@ -38,6 +38,7 @@ def add(commands) -> None:
     how.add_argument("--overwrite", action="store_true", help="run again what is finished")
     how.add_argument("--dry-run", action="store_true", help="list the cells with an estimate of their time, and stop")
     how.add_argument("--timeout", type=float, metavar="S", help="seconds that one cell may take")
+    how.add_argument("--checkpoint-every", type=float, default=60.0, metavar="S", help="seconds, at least; default: 60")
     add_machine(how)  # type: ignore[arg-type]
 
 
@@ -53,6 +54,7 @@ def main(args: argparse.Namespace) -> int:
     from ..progress import reporter
     from ..runner import run_plan
 
+    refuse_nonsense(cells, suite)
     summary = run_plan(
         cells,
         out,
@@ -62,9 +64,22 @@ def main(args: argparse.Namespace) -> int:
         progress=reporter(),
         plugins=args.plugin,
         overwrite=args.overwrite,
+        checkpoint_every=args.checkpoint_every,
     )
     report(cells, out)
-    return int(summary.failed > 0)
+    return int(summary.failed > 0 or not (summary.done or summary.skipped))
+
+
+def refuse_nonsense(cells: list, suite: Any) -> None:
+    """Raise `UserError` if no cell of the methods that were asked for can run; the controls alone are not worth a run."""
+    from ...core.errors import UserError
+    from ...core.method import METHODS
+    from ...core.params import spec_string
+
+    asked = {spec_string(METHODS.create(spec)) for spec in suite.methods}
+    reasons = [cell.unsupported for cell in cells if cell.method_spec in asked]
+    if all(reasons):
+        raise UserError(f"nothing to run: {'; '.join(dict.fromkeys(reasons))}")
 
 
 def suite_of(args: argparse.Namespace) -> Any:
@@ -132,6 +147,8 @@ def report(cells: list, out: Path) -> None:
     records = [record for record in load_records([out]) if record["config_hash"] in asked]
     for metric in ("top1", "seconds", "memory"):
         print(render.text(tables(records, metric)))
+    for reason in dict.fromkeys(r["reason"] for r in records if r["status"] == "unsupported"):
+        print(f"UNSUPPORTED  {reason}")
     for record in records:
         if record["status"] not in ("ok", "unsupported"):
             log = out / "logs" / f"{record['cell_hash']}.log"
@@ -159,8 +176,10 @@ def pictures(cells: list, out: Path) -> list[Path]:
         if cell.ipc is not None and folder.is_dir():
             sets = grouped.setdefault((cell.dataset, cell.ipc, cell.distill_seed), [])
             with contextlib.suppress(UserError):
-                label = f"{cell.method_spec} {cell.distill_backbone.removeprefix('mini_') if cell.distill_backbone else ''}"
-                sets.append((label.strip(), DistilledSet.load(folder)))
+                dset = DistilledSet.load(folder)
+                backbone = cell.distill_backbone.removeprefix("mini_") if cell.distill_backbone else ""
+                diverged = "(diverged)" if "diverged" in dset.provenance else ""
+                sets.append((" ".join(filter(None, [cell.method_spec, backbone, diverged])), dset))
     drawn = {}
     for (dataset, ipc, seed), sets in grouped.items():
         if sets and (dataset, ipc) not in drawn:

@@ -104,7 +104,8 @@ def test_speed_warns_of_shared_devices_and_of_several_machines():
 
 def test_memory_shows_gpu_columns_only_where_there_is_a_gpu():
     gibi = 2**30
-    assert tables(grid(), "memory")[0].columns == ["process GiB", "before distilling GiB", "by distilling GiB"]
+    on_cpu = ["process GiB", "before distilling GiB", "by distilling GiB", "features GiB"]
+    assert tables(grid(), "memory")[0].columns == on_cpu
     on_gpu = record(peak_bytes={"gpu_allocated": gibi, "gpu_reserved": 2 * gibi, "cpu_rss": 4 * gibi})
     (table,) = tables([on_gpu], "memory")
     assert [value.mean for value in table.rows[0][1][:2]] == [1.0, 2.0]

@@ -97,6 +97,13 @@ def test_bad_augmentation_is_one_line(backbone, data, run):
         build(CLPDD, {"augment": "cutmix"}, "clpdd").distill(backbone, data, 1, run=run)
 
 
+def test_growing_from_real_images_is_refused():
+    """A pyramid of one pixel has no place for them."""
+    with pytest.raises(UserError, match="grow_every=5 .* init=noise"):
+        METHODS.create("clpdd[grow_every=5]")
+    assert METHODS.create("clpdd[grow_every=5,init=noise]").grow_every == 5
+
+
 def test_starting_from_centroids_renders_the_real_images(backbone, data, run):
     """Up to the clamp to [0.02, 0.98] and the noise that tells equal images apart."""
     images = CLPDD().initial_images(backbone, data, 2, run)().detach()
