@@ -67,7 +67,8 @@ class PlainReporter(Reporter):
     def cell_finished(self, index: int, cell: Cell, seconds: float) -> None:
         self.finished += 1
         records = self.records.pop(cell.cell_hash, [])
-        self.write(f"[{index}/{self.total}] {cell.label}: {', '.join([*outcomes(records), duration(seconds), *peak(records), *notes(records)])}")
+        facts = [*outcomes(records), duration(seconds), *peak(records), *notes(records)]
+        self.write(f"[{index}/{self.total}] {cell.label}: {', '.join(facts)}")
 
     def finish(self, summary: "RunSummary") -> None:
         for line in summary_lines(summary):

@@ -2,8 +2,9 @@
 
     summary = run_plan(plan(suite), Path("results/runs/x"), timeout=600, progress=reporter())
 
-Rerunning skips what is recorded, and goes on from the checkpoint of a cell that was cut short. A cell that dies, runs out of memory or time becomes rows with a reason; the evaluations
-that it had finished stay, and those that it had not started are tried in a new process.
+Rerunning skips what is recorded, and a cell that was cut short goes on from its checkpoint. A cell that dies, runs out of
+memory or time becomes rows with a reason; the evaluations that it had finished stay, and those that it had not started are
+tried in a new process.
 """
 
 import queue
@@ -17,6 +18,7 @@ from typing import Any
 
 import torch
 
+from ..core.disk import writing
 from ..core.errors import UserError
 from . import checkpoint, measure
 from .environment import environment
@@ -198,7 +200,8 @@ class _CellWatch:
         session, started = self.session, measure.now()
         self.left = {e.config_hash: e for e in self.cell.evaluations}
         log = session.out / "logs" / f"{self.cell.cell_hash}.log"
-        log.write_bytes(b"")
+        with writing(log):
+            log.write_bytes(b"")
         begin = measure.clock()
         session.messages.put(lambda: session.reporter.cell_started(self.index, self.cell, self.slot.label))
         overwrite = session.settings["overwrite"]

@@ -109,6 +109,7 @@ class CellRun:
         elif (dset := self._stored(folder, data, meter)) is not None:
             then = {"distill_reused": True, "distill_environment": dset.provenance.get("environment")}
             self.distilled = {**dset.provenance["measured"], **then}
+            shutil.rmtree(checkpoints, ignore_errors=True)  # of a process that died between storing the set and this
             return dset
         backbone = None
         if cell.distill_backbone is not None and cell.distill_backbone_spec is not None:

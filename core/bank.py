@@ -68,8 +68,9 @@ class FeatureBank:
 
     def cold_peak_bytes(self) -> dict[str, int | None] | None:
         """Peak memory, by its kind, while the entries asked for so far were filled, now or when they were first computed."""
-        peaks = [self.store.meta(key).get("cold_peak_bytes") for key in self.keys]
-        if not peaks or None in peaks:
+        found = [self.store.meta(key).get("cold_peak_bytes") for key in self.keys]
+        peaks = [peak for peak in found if peak is not None]
+        if not peaks or len(peaks) < len(found):
             return None
         return {kind: max((p[kind] for p in peaks if p[kind] is not None), default=None) for kind in peaks[0]}
 

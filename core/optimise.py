@@ -74,7 +74,8 @@ def _copied(images: nn.Module, into: nn.Module) -> nn.Module:
     if len(old) != len(new):
         return copy.deepcopy(images)
     with torch.no_grad():
-        torch._foreach_copy_(old, new)
+        for kept, value in zip(old, new, strict=True):
+            kept.copy_(value)
     return into
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -159,7 +160,7 @@ def test_the_digest_of_the_code_is_that_of_the_folders_that_move_results(tmp_pat
     for changed in ("benchmark/a.py", "core/a.py", "plugin.py"):
         (tmp_path / changed).write_text("2")
         found.append(code_digest(tmp_path, plugin))
-    assert [a == b for a, b in zip(found, found[1:], strict=False)] == [True, False, False]
+    assert [a == b for a, b in pairwise(found)] == [True, False, False]
 
 
 def test_fresh_processes_resume_to_the_same_bits(tmp_path):

@@ -73,8 +73,8 @@ def test_an_interrupted_cell_goes_on_to_the_same_bits(planned, fake_plugins, tmp
         run_plan(cells, tmp_path / name, **settings)
     (resumed,), (straight,) = (load_records([tmp_path / name]) for name in ("cut", "straight"))
     assert straight["resumed_at"] == []
-    assert 0 < resumed["resumed_at"][0] < 300
     assert resumed["checkpoint_note"] is None
+    assert 0 < resumed["resumed_at"][0] < 300
     assert resumed["set_fingerprint"] == straight["set_fingerprint"]
     assert resumed["steps"] == straight["steps"] == 300
     assert not list((tmp_path / "cut" / "checkpoints").iterdir())

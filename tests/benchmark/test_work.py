@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from ddbench.benchmark.config import suite
-from ddbench.benchmark.plan import plan
 from ddbench.benchmark.distil import checked
+from ddbench.benchmark.plan import plan
 from ddbench.benchmark.sharing import present
 from ddbench.benchmark.work import CellRun
 from ddbench.core.errors import DiskError, Diverged
