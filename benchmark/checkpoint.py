@@ -64,9 +64,9 @@ class CellCheckpoint(Checkpoint):
     def load(self, streams: Sequence[str]) -> tuple[int, State] | None:
         self._loop += 1
         self._last = clock()
-        if not self._file.exists():
-            return None
         try:
+            if not self._file.exists():
+                return None
             facts, state = _read(self._file)
             others = [name for name, value in self.made_by.items() if facts["made_by"].get(name) != value]
             if others or set(stream_names(state)) != set(streams):

@@ -232,7 +232,6 @@ class _CellWatch:
         elif event["event"] == "environment":
             self.environment = event["environment"]
         elif event["event"] == "abort":
-            self.left.clear()
             session.messages.put(_raiser(UserError(f"{event['reason']}; free some space, then rerun to resume")))
         else:
             self.current = event.get("config_hash", self.current)

@@ -54,7 +54,8 @@ def main(args: argparse.Namespace) -> int:
     from ..progress import reporter
     from ..runner import run_plan
 
-    refuse_nonsense(cells, suite)
+    asked = methods_asked_for(suite)
+    refuse_nonsense([cell for cell in cells if cell.method_spec in asked])
     summary = run_plan(
         cells,
         out,
@@ -66,18 +67,23 @@ def main(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
         checkpoint_every=args.checkpoint_every,
     )
-    report(cells, out)
-    return int(summary.failed > 0 or not (summary.done or summary.skipped))
+    made = [record["status"] for record in report(cells, out) if record["method_spec"] in asked]
+    return int(summary.failed > 0 or set(made) == {"unsupported"})
 
 
-def refuse_nonsense(cells: list, suite: Any) -> None:
-    """Raise `UserError` if no cell of the methods that were asked for can run; the controls alone are not worth a run."""
-    from ...core.errors import UserError
+def methods_asked_for(suite: Any) -> set[str]:
+    """Canonical specs of the suite's methods; the controls join without being asked for."""
     from ...core.method import METHODS
     from ...core.params import spec_string
 
-    asked = {spec_string(METHODS.create(spec)) for spec in suite.methods}
-    reasons = [cell.unsupported for cell in cells if cell.method_spec in asked]
+    return {spec_string(METHODS.create(spec)) for spec in suite.methods}
+
+
+def refuse_nonsense(cells: list) -> None:
+    """Raise `UserError` if none of these cells can run."""
+    from ...core.errors import UserError
+
+    reasons = [cell.unsupported for cell in cells]
     if all(reasons):
         raise UserError(f"nothing to run: {'; '.join(dict.fromkeys(reasons))}")
 
@@ -137,8 +143,8 @@ def dry_run(cells: list, out: Path) -> int:
     return 0
 
 
-def report(cells: list, out: Path) -> None:
-    """The tables of this plan, the picture of its sets, and where everything lies."""
+def report(cells: list, out: Path) -> list[dict]:
+    """Print the tables of this plan, the picture of its sets, and where everything lies; returns its records."""
     from .. import render
     from ..records import load_records
     from ..tables import tables
@@ -156,6 +162,7 @@ def report(cells: list, out: Path) -> None:
     for picture in pictures(cells, out):
         print(f"picture: {picture}")
     print(f"records: {out / 'records.jsonl'}")
+    return records
 
 
 def describe_cell(record: dict) -> str:
