@@ -37,7 +37,8 @@ def distill(
     `method`, `backbone` and `data` are specs such as `clpdd[tau=0.1]`, or objects; `params` are parameters of a method
     given by name. `backbone` may be None for methods that use none. `progress(step, steps, loss)` is called after each step.
 
-    Raises `UserError` for bad input, `Unsupported` for a combination that makes no sense, `Diverged` for a non-finite loss.
+    Raises `UserError` for bad input, `Unsupported` for a combination that makes no sense, and `Diverged`, which carries the
+    last good images, for a non-finite loss.
     """
     if ipc < 1:
         raise UserError(f"ipc={ipc} is not valid: at least one image per class is due")

@@ -130,6 +130,7 @@ def blank_record(cell: Cell, evaluation: Evaluation, status: str, reason: str | 
         "environment": {},
         "precision": precision(cell.device),
         "distill_reused": False,
+        "resumed_at": [],
     }
 
 
@@ -139,11 +140,14 @@ _MEASURED = (
     "top1",
     "features_seconds_cold",
     "features_seconds_warm",
+    "features_peak_bytes",
     "features_cached",
     "steps",
     "steps_per_second",
     "images_per_second",
     "set_fingerprint",
+    "checkpoint_note",
+    "device_shared",
     "started",
     "finished",
 )

@@ -2,11 +2,13 @@
 
     summary = run_plan(plan(suite), Path("results/runs/x"), timeout=600, progress=reporter())
 
-Rerunning skips what is recorded. A cell that dies, runs out of memory or time becomes rows with a reason; the evaluations
-that it had finished stay, and those that it had not started are tried in a new process.
+Rerunning skips what is recorded, and a cell that was cut short goes on from its checkpoint. A cell that dies, runs out of
+memory or time becomes rows with a reason; the evaluations that it had finished stay, and those that it had not started are
+tried in a new process.
 """
 
 import queue
+import secrets
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -16,8 +18,9 @@ from typing import Any
 
 import torch
 
+from ..core.disk import writing
 from ..core.errors import UserError
-from . import measure
+from . import checkpoint, measure
 from .environment import environment
 from .identity import Cell, Evaluation, blank_record
 from .launcher import Ended, Host, Slot, launch, slots
@@ -25,6 +28,7 @@ from .outcome import classify_exit
 from .outfolder import locked, prepare
 from .progress import Reporter
 from .records import append_record, done_hashes
+from .sharing import in_use_by_others, present
 
 
 @dataclass
@@ -57,6 +61,7 @@ def run_plan(
     progress: Reporter | None = None,
     plugins: Iterable[str | Path] = (),
     overwrite: bool = False,
+    checkpoint_every: float = checkpoint.EVERY,
 ) -> RunSummary:
     """Run what is not recorded in `out` yet; all of it with `overwrite`.
 
@@ -65,8 +70,9 @@ def run_plan(
         device: `auto`, or the device that the cells were planned for.
         threads: CPU threads of each cell process; None: torch's choice.
         plugins: files that every cell process imports first.
+        checkpoint_every: seconds between two checkpoints of a cell, at least.
 
-    Raises `UserError` before anything runs if `out` cannot be written or is in use, and when a record cannot be written.
+    Raises `UserError` before anything runs if `out` cannot be written or is in use, and when a record or set cannot be written.
     `KeyboardInterrupt` passes through after the running processes are dead; finished records stay.
     """
     out = Path(out).absolute()
@@ -82,6 +88,8 @@ def run_plan(
             "threads": threads,
             "plugins": [str(Path(p).absolute()) for p in plugins],
             "overwrite": overwrite,
+            "checkpoint_every": checkpoint_every,
+            "run_id": secrets.token_hex(8),
         }
         _Session(out, settings, timeout, progress or Reporter(), summary).run(todo)
     return summary
@@ -119,7 +127,14 @@ class _Session:
         for item in enumerate(cells, 1):
             pending.put(item)
         places = slots(cells[0].device)[: len(cells)] if cells else []
+        devices = [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in places]
+        if any(in_use_by_others(self.settings["run_id"], device) for device in devices):
+            self.reporter.warning("another run of ddbench uses the same device; the seconds of both will be too long")
         workers = [threading.Thread(target=self._work, args=(pending, slot)) for slot in places]
+        with present(self.settings["run_id"], devices):
+            self._follow(workers)
+
+    def _follow(self, workers: list[threading.Thread]) -> None:
         for worker in workers:
             worker.start()
         try:
@@ -186,7 +201,8 @@ class _CellWatch:
         session, started = self.session, measure.now()
         self.left = {e.config_hash: e for e in self.cell.evaluations}
         log = session.out / "logs" / f"{self.cell.cell_hash}.log"
-        log.write_bytes(b"")
+        with writing(log):
+            log.write_bytes(b"")
         begin = measure.clock()
         session.messages.put(lambda: session.reporter.cell_started(self.index, self.cell, self.slot.label))
         overwrite = session.settings["overwrite"]
@@ -214,6 +230,8 @@ class _CellWatch:
             session.messages.put(lambda: session.store(record))
         elif event["event"] == "environment":
             self.environment = event["environment"]
+        elif event["event"] == "abort":
+            session.messages.put(_raiser(UserError(f"{event['reason']}; free some space, then rerun to resume")))
         else:
             self.current = event.get("config_hash", self.current)
             session.messages.put(lambda: session.reporter.event(self.index, event))

@@ -112,22 +112,28 @@ def speed(group: Frame) -> Table:
 
 
 def memory(group: Frame) -> Table:
-    """Peak memory while distilling: GPU allocated and reserved where there is one, and the process's resident set."""
+    """Peak memory while distilling: GPU allocated and reserved where there is one, and the process's resident set; apart from
+    it, the peak while the real features that the method asks for are computed."""
     sets = _per_set(group)
     gibi = 1 / 2**30
+    cold = sets.get("features_peak_bytes", pd.Series(None, index=sets.index, dtype=object))  # not in older records
     sets = sets.assign(
         allocated=_nested(sets["peak_bytes"], "gpu_allocated") * gibi,
         reserved=_nested(sets["peak_bytes"], "gpu_reserved") * gibi,
         rss=_nested(sets["peak_bytes"], "cpu_rss") * gibi,
         base=_nested(sets["base_bytes"], "cpu_rss") * gibi,
+        features=_nested(cold, "cpu_rss") * gibi,
+        features_gpu=_nested(cold, "gpu_allocated") * gibi,
     )
     sets["grown"] = (sets["rss"] - sets["base"]).clip(lower=0)
-    names = {"rss": "process GiB", "base": "before distilling GiB", "grown": "by distilling GiB"}
+    names = {"rss": "process GiB", "base": "before distilling GiB", "grown": "by distilling GiB", "features": "features GiB"}
     if sets["allocated"].notna().any():
-        names = {"allocated": "GPU allocated GiB", "reserved": "GPU reserved GiB", **names}
+        on_gpu = {"allocated": "GPU allocated GiB", "reserved": "GPU reserved GiB", "features_gpu": "GPU features GiB"}
+        names = {**on_gpu, **names}
     rows = [(label, [plain_value(part[key], part) for key in names]) for label, part in _rows(sets, means=False)]
     caption = [
         "peak while distilling; process: resident set, of which `before distilling` holds the libraries, backbone and data",
+        "features: peak of the process that computed the real features which the method asks for, when nothing was cached",
         count_text(rows),
         *conditions(group, timed=False),
     ]

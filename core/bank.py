@@ -57,12 +57,22 @@ class FeatureBank:
             for copy in range(copies):
                 for indices, features in stream_features(backbone, split, view, derive_seed(seed, f"view {copy}"), self):
                     out[copy, indices[0] : indices[-1] + 1] = features
-        self.store.annotate(key, {"cold_seconds": getattr(span, "seconds", None), "images": copies * len(split)})
+        peaks = getattr(span, "peaks", None)
+        facts = {"cold_seconds": getattr(span, "seconds", None), "cold_peak_bytes": peaks.to_json() if peaks else None}
+        self.store.annotate(key, {**facts, "images": copies * len(split)})
 
     def cold_seconds(self) -> float | None:
         """Seconds it took, now or when they were first computed, to fill all entries asked for so far."""
         seconds = [self.store.meta(key).get("cold_seconds") for key in self.keys]
         return None if None in seconds else sum(s for s in seconds if s is not None)
+
+    def cold_peak_bytes(self) -> dict[str, int | None] | None:
+        """Peak memory, by its kind, while the entries asked for so far were filled, now or when they were first computed."""
+        found = [self.store.meta(key).get("cold_peak_bytes") for key in self.keys]
+        peaks = [peak for peak in found if peak is not None]
+        if not peaks or len(peaks) < len(found):
+            return None
+        return {kind: max((p[kind] for p in peaks if p[kind] is not None), default=None) for kind in peaks[0]}
 
     @staticmethod
     def _key(backbone: Backbone, data: ImageData, split: str, view: View, copies: int, seed: int) -> str:

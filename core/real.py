@@ -1,12 +1,24 @@
 """Batches of real features for objectives that score synthetic images against real ones."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-# Banks up to this share of the free GPU memory stay on the GPU; larger ones are gathered on the host, batch by batch.
+from .backbone import Backbone
+from .data import Split, stage
+from .run import Run
+from .views import View, apply, sample
+
+# Features up to this share of the free GPU memory stay on the GPU; larger ones are gathered on the host, batch by batch.
 _RESIDENT_SHARE = 0.25
+
+
+def resident(features: Tensor, device: torch.device) -> Tensor:
+    """The features on the device if they take a small part of its memory, otherwise where they are."""
+    if device.type == "cuda" and features.nbytes < _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
+        return features.to(device)
+    return features
 
 
 @dataclass(frozen=True)
@@ -26,10 +38,8 @@ class RealBatches:
 
     @classmethod
     def of(cls, features: Tensor, labels: Tensor, size: int, balanced: bool, device: torch.device) -> "RealBatches":
-        if device.type == "cuda" and features.nbytes < _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
-            features = features.to(device)
         order = labels.argsort(stable=True) if balanced else None
-        return cls(features, labels, size, device, order, labels.unique(return_counts=True)[1])
+        return cls(resident(features, device), labels, size, device, order, labels.unique(return_counts=True)[1])
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Features `(size, d)` and labels `(size,)` on the device; `generator` is on the CPU."""
@@ -45,3 +55,45 @@ class RealBatches:
         first = self.counts.cumsum(0) - self.counts
         within = (torch.rand(self.size, generator=generator, dtype=torch.float64) * self.counts[classes]).long()
         return self.order[first[classes] + within]
+
+
+@dataclass
+class LiveBatches:
+    """Batches of freshly augmented real images, shuffled, without replacement within an epoch; the last, smaller batch is
+    dropped (LGM's released code: a shuffled DataLoader with drop_last).
+
+    Where it stands follows from the step and the run's generators, so that a loop can go on in the middle of an epoch.
+    """
+
+    backbone: Backbone
+    split: Split
+    view: View
+    size: int
+    run: Run
+    order: Tensor | None = field(default=None, init=False)  # of the epoch
+
+    def __post_init__(self) -> None:
+        self.size = min(self.size, len(self.split))
+        self.per_epoch = len(self.split) // self.size
+        self.generator = self.run.generator("real views")  # orders and views
+        self.epoch = self.run.generator("real epoch")  # where `generator` stood when the epoch began
+        self.noise = self.run.generator("real noise", self.run.device)
+
+    def draw(self, step: int) -> tuple[Tensor, Tensor]:
+        """Features `(size, d)` and labels `(size,)` of a step (from 0) on the device; steps come one after the other."""
+        place = step % self.per_epoch
+        if place == 0:
+            self.epoch.set_state(self.generator.get_state())
+            self.order = torch.randperm(len(self.split), generator=self.generator)
+        elif self.order is None:
+            self.order = torch.randperm(len(self.split), generator=self.epoch.clone_state())
+        batch = self.order[place * self.size : (place + 1) * self.size]
+        features = torch.cat([self._features(indices) for indices in batch.split(self.run.chunk_size)])
+        return features, self.split.labels[batch].to(self.run.device)
+
+    @torch.no_grad()
+    def _features(self, indices: Tensor) -> Tensor:
+        spec = self.backbone.spec
+        params = sample(self.view, len(indices), self.generator, spec.stage_size, spec.input_size)
+        images = stage(self.split.images[indices].to(self.run.device), spec.stage_size)
+        return self.backbone(apply(self.view, images, params, spec.input_size, self.noise)).float()

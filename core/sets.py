@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .data import ImageData, Images, Selection, to_float
+from .disk import writing
 from .errors import UserError
 
 TargetKind = Literal["class_probabilities", "teacher_features"]
@@ -78,14 +79,18 @@ class DistilledSet:
         return to_float(self.images[indices])
 
     def save(self, folder: Path) -> None:
-        """Write the folder, complete or not at all. A set that refers to real images stores their indices only."""
+        """Write the folder, complete or not at all. A set that refers to real images stores their indices only.
+
+        Raises `DiskError` where the disk is full or refuses; an older set in `folder` is then still there.
+        """
         partial = folder.with_name(f".{folder.name}.{os.getpid()}")
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
         try:
-            self._write(partial)
-            shutil.rmtree(folder, ignore_errors=True)
-            partial.rename(folder)
+            with writing(folder):
+                partial.mkdir(parents=True)
+                self._write(partial)
+                shutil.rmtree(folder, ignore_errors=True)
+                partial.rename(folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 

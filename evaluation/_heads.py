@@ -51,12 +51,16 @@ def train_heads(
     return weight.detach(), bias.detach()
 
 
-def head_accuracy(heads: tuple[Tensor, Tensor], features: Tensor, labels: Tensor, top: int = 1) -> list[float]:
-    """Top-`top` accuracy in percent of each of s heads on features `(n, d)`, chunk by chunk."""
+def head_accuracy(
+    heads: tuple[Tensor, Tensor], features: Tensor, labels: Tensor, tops: tuple[int, ...] = (1,)
+) -> list[list[float]]:
+    """For each k of `tops`, the top-k accuracy in percent of each of s heads on features `(n, d)`, chunk by chunk."""
     weight, bias = heads
-    correct = torch.zeros(len(weight))
+    correct = torch.zeros(len(tops), len(weight))
     for z, y in zip(features.split(8192), labels.split(8192), strict=True):
         logits = torch.einsum("nd,skd->snk", z.to(weight), weight) + bias[:, None]
-        hits = (logits.topk(min(top, logits.shape[-1]), dim=-1).indices == y.to(weight.device)[None, :, None]).any(-1)
-        correct += hits.sum(1).cpu()
+        wanted = y.to(weight.device)[None, :, None]
+        for row, top in zip(correct, tops, strict=True):
+            hits = (logits.topk(min(top, logits.shape[-1]), dim=-1).indices == wanted).any(-1)
+            row += hits.sum(1).cpu()
     return (100 * correct / len(labels)).tolist()

@@ -15,6 +15,7 @@ from ..core.backbone import Backbone
 from ..core.data import ImageData, stage
 from ..core.method import PROTOCOLS, Evaluation, Protocol
 from ..core.params import Count, Positive
+from ..core.real import resident
 from ..core.run import Run
 from ..core.sets import DistilledSet
 from ..core.views import Augment, View, apply, sample
@@ -52,8 +53,7 @@ def feature_scale(features: Tensor) -> float:
 def test_accuracy(heads: Heads, backbone: Backbone, data: ImageData, run: Run) -> Evaluation:
     """Top-1 per seed and mean top-5 on the test split; its features are computed once and shared by all protocols."""
     features = run.bank.features(backbone, data, "test")[0]
-    top1 = head_accuracy(heads, features, data.test.labels)
-    top5 = head_accuracy(heads, features, data.test.labels, top=5)
+    top1, top5 = head_accuracy(heads, features, data.test.labels, tops=(1, 5))
     return Evaluation(tuple(top1), {"top5": sum(top5) / len(top5)})
 
 
@@ -85,10 +85,10 @@ class LinearProbe(Protocol):
         copies = self.views_per_image(len(dset), epochs)
         features = set_features(backbone, data, dset, run, view=View.parse(self.augment), copies=copies)
         scale = feature_scale(features)
-        features = features.to(run.device)
+        features = resident(features, run.device)
 
         def features_at(epoch: int, indices: Tensor) -> Tensor:
-            return features[epoch % copies][indices.to(features.device)] / scale
+            return features[epoch % copies][indices.to(features.device)].to(run.device) / scale
 
         recipe = Recipe(self.lr, epochs, min(self.batch, len(dset)))
         weight, bias = trained_heads(backbone, dset, features_at, recipe, self.seeds, run)

@@ -29,7 +29,7 @@ from ..core.engine import FeatureEngine, Objective
 from ..core.errors import UserError
 from ..core.method import METHODS
 from ..core.optimise import Schedule, optimise, render_all
-from ..core.params import NonNegative
+from ..core.params import Count, NonNegative, Positive
 from ..core.real import RealBatches
 from ..core.ridge import one_hot
 from ..core.run import Run
@@ -81,7 +81,9 @@ def _backbone_names(text: str) -> str:
 class Duet(CLPDD):
     """Two ridge probes on one image set, anchored to real images, over one backbone or several (ours)."""
 
-    anchor: NonNegative = 30.0  # weight of the mean squared pixel distance to the images it starts from
+    tau: Positive = 0.2
+    copies: Count = 3
+    anchor: NonNegative = 20.0  # weight of the mean squared pixel distance to the images it starts from
     also: Annotated[str, AfterValidator(_backbone_names)] = ""  # further backbones to distil with, joined by +
 
     def __post_init__(self) -> None:

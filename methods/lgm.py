@@ -13,7 +13,7 @@ the features Z, the softmax outputs P and the one-hot labels Y,
 so no double backward pass is needed. Where the paper and its released code disagree, the default is the released code.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,16 +22,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.backbone import Backbone
-from ..core.data import ImageData, Split, stage
+from ..core.data import ImageData
 from ..core.engine import FeatureEngine, Objective
 from ..core.method import METHODS, Method
 from ..core.optimise import Schedule, optimise
 from ..core.params import Count, Natural, Positive
-from ..core.real import RealBatches
+from ..core.real import LiveBatches, RealBatches
 from ..core.ridge import one_hot
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
-from ..core.views import CENTRE, Augment, View, apply, sample
+from ..core.views import CENTRE, Augment, View
 from ._synthetic import Images, Init, refuse_growth_from_images, starting_images
 
 Head = tuple[Tensor, Tensor]  # weights (k, d), biases (k,)
@@ -56,24 +56,6 @@ def probe_gradient(z: Tensor, y: Tensor, head: Head) -> Tensor:
 def matching_loss(real: Tensor, synthetic: Tensor) -> Tensor:
     """1 - cosine of two gradients; a scalar in [0, 2]."""
     return 1 - F.cosine_similarity(real, synthetic, dim=0)
-
-
-def live_features(backbone: Backbone, split: Split, view: View, size: int, run: Run) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless batches of features `(size, d)` and labels of freshly augmented real images, shuffled, without replacement
-    within an epoch; the last, smaller batch is dropped (released code: a shuffled DataLoader with drop_last)."""
-    generator = run.generator("real views")
-    noise = run.generator("real noise", run.device)
-    spec, size = backbone.spec, min(size, len(split))
-    while True:
-        order = torch.randperm(len(split), generator=generator)
-        for batch in order[: len(order) - len(order) % size].split(size):
-            features = []
-            for indices in batch.split(run.chunk_size):
-                params = sample(view, len(indices), generator, spec.stage_size, spec.input_size)
-                images = stage(split.images[indices].to(run.device), spec.stage_size)
-                with torch.no_grad():
-                    features.append(backbone(apply(view, images, params, spec.input_size, noise)).float())
-            yield torch.cat(features), split.labels[batch].to(run.device)
 
 
 @METHODS.register("lgm")
@@ -113,7 +95,7 @@ class LGM(Method):
         def objective_at(step: int) -> Objective:
             weight, bias = draw_head(backbone.spec.dim, data.num_classes, self.head_std, generator)
             head = weight.to(run.device), bias.to(run.device)
-            z, y = next(real)
+            z, y = real(step)
             wanted = probe_gradient(z, one_hot(y, data.num_classes), head)
             return lambda z: matching_loss(wanted, probe_gradient(z.flatten(0, 1), targets, head))
 
@@ -122,13 +104,12 @@ class LGM(Method):
 
     def real_features(
         self, backbone: Backbone, data: ImageData, view: View, size: int, run: Run
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Endless batches of `size` real views, not balanced over classes (released code)."""
+    ) -> Callable[[int], tuple[Tensor, Tensor]]:
+        """The batch of `size` real views of each step, not balanced over classes (released code)."""
         if self.real == "live":
-            yield from live_features(backbone, data.train, view, size, run)
+            return LiveBatches(backbone, data.train, view, size, run).draw
         copies = self.real_views if view.random else 1
         bank = run.bank.features(backbone, data, "train", view=view, copies=copies)
         batches = RealBatches.of(bank, data.train.labels, size, False, run.device)
         generator = run.generator("real batches")
-        while True:
-            yield batches.draw(generator)
+        return lambda step: batches.draw(generator)

@@ -38,6 +38,7 @@ def add(commands) -> None:
     how.add_argument("--overwrite", action="store_true", help="run again what is finished")
     how.add_argument("--dry-run", action="store_true", help="list the cells with an estimate of their time, and stop")
     how.add_argument("--timeout", type=float, metavar="S", help="seconds that one cell may take")
+    how.add_argument("--checkpoint-every", type=float, default=60.0, metavar="S", help="seconds, at least; default: 60")
     add_machine(how)  # type: ignore[arg-type]
 
 
@@ -53,6 +54,8 @@ def main(args: argparse.Namespace) -> int:
     from ..progress import reporter
     from ..runner import run_plan
 
+    asked = methods_asked_for(suite)
+    refuse_nonsense([cell for cell in cells if cell.method_spec in asked])
     summary = run_plan(
         cells,
         out,
@@ -62,9 +65,27 @@ def main(args: argparse.Namespace) -> int:
         progress=reporter(),
         plugins=args.plugin,
         overwrite=args.overwrite,
+        checkpoint_every=args.checkpoint_every,
     )
-    report(cells, out)
-    return int(summary.failed > 0)
+    made = [record["status"] for record in report(cells, out) if record["method_spec"] in asked]
+    return int(summary.failed > 0 or set(made) == {"unsupported"})
+
+
+def methods_asked_for(suite: Any) -> set[str]:
+    """Canonical specs of the suite's methods; the controls join without being asked for."""
+    from ...core.method import METHODS
+    from ...core.params import spec_string
+
+    return {spec_string(METHODS.create(spec)) for spec in suite.methods}
+
+
+def refuse_nonsense(cells: list) -> None:
+    """Raise `UserError` if none of these cells can run."""
+    from ...core.errors import UserError
+
+    reasons = [cell.unsupported for cell in cells]
+    if all(reasons):
+        raise UserError(f"nothing to run: {'; '.join(dict.fromkeys(reasons))}")
 
 
 def suite_of(args: argparse.Namespace) -> Any:
@@ -122,8 +143,8 @@ def dry_run(cells: list, out: Path) -> int:
     return 0
 
 
-def report(cells: list, out: Path) -> None:
-    """The tables of this plan, the picture of its sets, and where everything lies."""
+def report(cells: list, out: Path) -> list[dict]:
+    """Print the tables of this plan, the picture of its sets, and where everything lies; returns its records."""
     from .. import render
     from ..records import load_records
     from ..tables import tables
@@ -132,6 +153,8 @@ def report(cells: list, out: Path) -> None:
     records = [record for record in load_records([out]) if record["config_hash"] in asked]
     for metric in ("top1", "seconds", "memory"):
         print(render.text(tables(records, metric)))
+    for reason in dict.fromkeys(r["reason"] for r in records if r["status"] == "unsupported"):
+        print(f"UNSUPPORTED  {reason}")
     for record in records:
         if record["status"] not in ("ok", "unsupported"):
             log = out / "logs" / f"{record['cell_hash']}.log"
@@ -139,6 +162,7 @@ def report(cells: list, out: Path) -> None:
     for picture in pictures(cells, out):
         print(f"picture: {picture}")
     print(f"records: {out / 'records.jsonl'}")
+    return records
 
 
 def describe_cell(record: dict) -> str:
@@ -159,8 +183,10 @@ def pictures(cells: list, out: Path) -> list[Path]:
         if cell.ipc is not None and folder.is_dir():
             sets = grouped.setdefault((cell.dataset, cell.ipc, cell.distill_seed), [])
             with contextlib.suppress(UserError):
-                label = f"{cell.method_spec} {cell.distill_backbone.removeprefix('mini_') if cell.distill_backbone else ''}"
-                sets.append((label.strip(), DistilledSet.load(folder)))
+                dset = DistilledSet.load(folder)
+                backbone = cell.distill_backbone.removeprefix("mini_") if cell.distill_backbone else ""
+                diverged = "(diverged)" if "diverged" in dset.provenance else ""
+                sets.append((" ".join(filter(None, [cell.method_spec, backbone, diverged])), dset))
     drawn = {}
     for (dataset, ipc, seed), sets in grouped.items():
         if sets and (dataset, ipc) not in drawn:

@@ -22,6 +22,9 @@ def do(how, job, emit):
         time.sleep(60)
     elif how == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    elif how == "full":
+        emit("abort", reason="the disk is full while writing sets/x")
+        sys.exit(0)
     elif how == "exit":
         sys.exit(3)
 

@@ -95,7 +95,7 @@ FAILURES = {
     "nan": lambda: None,
     "crash": _raise(KeyError("a bug\nin two lines")),
     "loop": lambda: time.sleep(600),
-    "diverge": _raise(Diverged("loss is nan at step 3 of 5")),
+    "diverge": _raise(Diverged("loss is nan at step 3 of 5", torch.full((3, 3, 8, 8), 0.5))),
     "allocate": lambda: torch.empty(10**15),
     "unsupported": _raise(Unsupported("makes no sense")),
     "user": _raise(UserError("this file is missing")),

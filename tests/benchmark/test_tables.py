@@ -105,10 +105,23 @@ def test_speed_warns_of_shared_devices_and_of_several_machines():
 
 def test_memory_shows_gpu_columns_only_where_there_is_a_gpu():
     gibi = 2**30
-    assert tables(grid(), "memory")[0].columns == ["process GiB", "before distilling GiB", "by distilling GiB"]
+    on_cpu = ["process GiB", "before distilling GiB", "by distilling GiB", "features GiB"]
+    assert tables(grid(), "memory")[0].columns == on_cpu
     on_gpu = record(peak_bytes={"gpu_allocated": gibi, "gpu_reserved": 2 * gibi, "cpu_rss": 4 * gibi})
     (table,) = tables([on_gpu], "memory")
     assert [value.mean for value in table.rows[0][1][:2]] == [1.0, 2.0]
+
+
+def test_memory_shows_the_peak_of_computing_features_for_methods_that_use_them():
+    cold = {"gpu_allocated": None, "gpu_reserved": None, "cpu_rss": 3 * 2**30}
+    (table,) = tables([record("random", None), record("centroids", features_peak_bytes=cold)], "memory")
+    assert [row[1][3].text(2) for row in table.rows] == ["—", "3.00"]
+
+
+def test_a_run_beside_another_one_is_warned_of():
+    """The other run's cells are not in these records; the record itself says that there was one."""
+    alone, shared = (tables([record(device_shared=told)], "seconds")[0].caption for told in (False, True))
+    assert [any("at the same time" in line for line in caption) for caption in (alone, shared)] == [False, True]
 
 
 @pytest.mark.parametrize("metric", ["top1", "seconds", "memory"])

@@ -4,17 +4,25 @@ import gc
 import json
 import random
 import re
+import shutil
+import sys
 
 import numpy as np
 import pytest
 import torch
 
 from ddbench.benchmark.config import suite
+from ddbench.benchmark.distil import checked
 from ddbench.benchmark.plan import plan
-from ddbench.benchmark.work import CellRun, checked
-from ddbench.core.errors import Diverged
+from ddbench.benchmark.sharing import present
+from ddbench.benchmark.work import CellRun
+from ddbench.core.errors import DiskError, Diverged
+from ddbench.core.registry import plugin_module
 from ddbench.core.sets import DistilledSet
 
+from .conftest import PLUGINS
+
+FAKE = plugin_module(PLUGINS)
 TWO = ["fake_net", "fake_net[seed=1]"]
 
 
@@ -33,6 +41,8 @@ def work(fake_plugins, tmp_path, monkeypatch):
             "cell": {**cell.to_json(), **(change or {})},
             "out": str(tmp_path),
             "overwrite": overwrite,
+            "checkpoint_every": 60.0,
+            "run_id": "this",
             "device_label": "cpu",
         }
         CellRun(job, lambda event, **facts: events.append({"event": event, **facts})).run()
@@ -79,6 +89,7 @@ def test_features_of_distilling_and_of_evaluating_are_told_apart(work):
     assert (again["seconds"]["features"], again["seconds"]["evaluate_features"]) == (0, 0)
     assert again["features_cached"]
     assert again["features_seconds_cold"] == one["features_seconds_cold"]  # as when they were computed
+    assert again["features_peak_bytes"] == one["features_peak_bytes"] == one["peak_bytes_by_phase"]["features"]
     assert again["features_seconds_warm"] > 0
 
 
@@ -126,8 +137,64 @@ def test_a_distillation_that_fails_is_a_row_for_each_of_its_evaluations(work, tm
         assert len(record["reason"].splitlines()) == 1
         assert record["top1"] is None
         assert re.search(reason, record["reason"])
-    assert not (tmp_path / "sets" / found[0]["set_hash"]).exists()
+    assert (tmp_path / "sets" / found[0]["set_hash"]).exists() == (fail == "diverge")
     assert "Traceback" in capfd.readouterr().err
+
+
+def test_a_divergence_leaves_its_last_good_images_and_is_never_done(work, tmp_path, capfd):
+    for _ in range(2):  # nothing is reused by the next run
+        record = records(work("fake[fail=diverge]"))[0]
+        folder = tmp_path / "sets" / record["set_hash"]
+        kept = DistilledSet.load(folder)
+        assert kept.provenance["diverged"] == "loss is nan at step 3 of 5"
+        assert kept.labels.tolist() == [0, 1, 2]
+        assert (kept.images == 0.5).all()
+        assert (record["status"], record["distill_reused"], record["n_images"]) == ("diverged", False, 3)
+        assert record["set_fingerprint"] == kept.fingerprint()
+        assert record["reason"] == f"loss is nan at step 3 of 5; the last good images are in sets/{record['set_hash']}"
+
+
+def test_a_divergence_does_not_replace_a_finished_set(work, tmp_path, monkeypatch, capfd):
+    folder = tmp_path / "sets" / records(work())[0]["set_hash"]
+    before = DistilledSet.load(folder).fingerprint()
+    monkeypatch.setitem(sys.modules[FAKE].FAILURES, "no", sys.modules[FAKE].FAILURES["diverge"])
+    record = records(work(overwrite=True))[0]
+    assert (record["status"], record["set_fingerprint"]) == ("diverged", None)
+    assert DistilledSet.load(folder).fingerprint() == before
+
+
+def test_a_set_that_cannot_be_stored_ends_the_run(work, monkeypatch):
+    def full(*_):
+        raise DiskError("the disk is full while writing sets/x")
+
+    monkeypatch.setattr(DistilledSet, "save", full)
+    events = work()
+    assert events[-1] == {"event": "abort", "reason": "the disk is full while writing sets/x"}
+    assert not records(events)
+
+
+def test_a_checkpoint_is_used_and_then_removed(work, tmp_path, monkeypatch):
+    """What another code left is not used, and the record says so."""
+    left = tmp_path / "checkpoints" / records(work("clpdd[steps=3]"))[0]["cell_hash"]
+    left.mkdir(parents=True)
+    (left / "loop0.safetensors").write_bytes(b"cut short")
+    record = records(work("clpdd[steps=3]", overwrite=True))[0]
+    assert (record["resumed_at"], record["checkpoint_note"]) == ([], None)  # --overwrite starts over
+    shutil.rmtree(tmp_path / "sets" / record["set_hash"])
+    left.mkdir()
+    (left / "loop0.safetensors").write_bytes(b"cut short")
+    record = records(work("clpdd[steps=3]"))[0]
+    assert (record["status"], record["resumed_at"]) == ("ok", [])
+    assert record["checkpoint_note"].startswith("checkpoint loop0.safetensors cannot be read")
+    assert not left.exists()
+
+
+def test_another_run_on_the_device_is_in_the_record_of_the_set_for_good(work, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with present("other", [""]):
+        assert [r["device_shared"] for r in records(work())] == [True, True]
+    assert [r["device_shared"] for r in records(work(protocols=["fake_probe[seeds=3]"]))] == [True, True]
+    assert [r["device_shared"] for r in records(work(overwrite=True))] == [False, False]
 
 
 @pytest.mark.parametrize(("fail", "status"), [("crash", "failed"), ("unsupported", "unsupported")])

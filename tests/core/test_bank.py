@@ -1,5 +1,6 @@
 """Features are computed once, are right, and are told apart by everything that determines them."""
 
+import contextlib
 import dataclasses
 
 import pytest
@@ -72,3 +73,28 @@ def test_phases_are_reported_only_when_something_is_computed(run, backbone, data
         Run(bank=bank).bank.features(backbone, data, "train")
     assert seen == ["features"]
     assert bank.cold_seconds() == 1.5
+
+
+def test_the_peak_of_computing_is_kept_beside_the_features(run, backbone, data):
+    """The largest of all entries, whoever computed them."""
+    spans = iter([Measured(5, None), Measured(3, 8)])
+    bank = dataclasses.replace(run.bank, phase=lambda name: contextlib.nullcontext(next(spans)))
+    assert bank.cold_peak_bytes() is None
+    for split in ("train", "test"):
+        bank.features(backbone, data, split)
+    again = type(bank)(bank.store, keys=bank.keys)
+    assert again.cold_peak_bytes() == {"cpu_rss": 5, "gpu_allocated": 8}
+    again.features(backbone, data, "train", view=View.parse("flip"))
+    assert again.cold_peak_bytes() is None  # computed without a measurement
+
+
+class Measured:
+    """A phase that has run."""
+
+    seconds = 1.0
+
+    def __init__(self, cpu_rss, gpu_allocated):
+        self.peaks, self.found = self, {"cpu_rss": cpu_rss, "gpu_allocated": gpu_allocated}
+
+    def to_json(self):
+        return self.found

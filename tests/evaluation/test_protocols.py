@@ -133,8 +133,8 @@ def test_heads_start_as_released():
 def test_head_accuracy_counts_top_k():
     z, labels = torch.eye(3), torch.tensor([0, 1, 0])
     weight = torch.eye(3)[None] + torch.tensor([[[0, 0, 0.5], [0, 0, 0], [0, 0, 0]]])
-    assert head_accuracy((weight, torch.zeros(1, 3)), z, labels) == pytest.approx([200 / 3])
-    assert head_accuracy((weight, torch.zeros(1, 3)), z, labels, top=2) == [100]
+    top1, top2, top9 = head_accuracy((weight, torch.zeros(1, 3)), z, labels, tops=(1, 2, 9))
+    assert (top1, top2, top9) == (pytest.approx([200 / 3]), [100], [100])
 
 
 def test_probe_seeds_do_not_depend_on_how_many_there_are(backbone, data, run):

@@ -41,7 +41,7 @@ def test_copies_share_one_probe_and_the_centre_views_have_their_own():
     generator = torch.Generator().manual_seed(0)
     z, z_real = (torch.randn(size, generator=generator, dtype=torch.float64) for size in [(4, 3, 7), (20, 7)])
     y, y_real = torch.arange(3), torch.arange(20) % 3
-    method = CLPDD(tau=0.3, lam=0.2, lam_copies=2.0, plain=0.5, bias=False)
+    method = CLPDD(tau=0.3, lam=0.2, lam_copies=2.0, plain=0.5, copies=3, bias=False)
     found = method.objective(z, torch.eye(3, dtype=torch.float64), z_real, y_real)
     centre = slow_outer_loss(z[0], y, z_real, y_real, 0.2, 0.3, 3)
     copies = slow_outer_loss(z[1:].flatten(0, 1), y.repeat(3), z_real, y_real, 2.0, 0.3, 3)

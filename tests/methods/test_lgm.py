@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from ddbench.core.ridge import one_hot
-from ddbench.core.views import View
-from ddbench.methods.lgm import LGM, draw_head, live_features, matching_loss, probe_gradient
+from ddbench.methods.lgm import LGM, draw_head, matching_loss, probe_gradient
 
 QUICK = LGM(steps=4, copies=2, real_views=2, grow_every=2)
 
@@ -41,18 +40,6 @@ def test_heads(std, spread):
     weight, bias = draw_head(400, 50, std, torch.Generator().manual_seed(0))
     assert weight.std() == pytest.approx(spread, rel=0.02)
     assert bool(bias.any()) == (std is None)
-
-
-def test_live_batches_are_shuffled_epochs_without_the_remainder(backbone, data, run):
-    """48 train images in batches of 20: two batches, then a new epoch; no image twice within an epoch."""
-    stream = live_features(backbone, data.train, View(), 20, run)
-    (first, _), (second, _), _ = (next(stream) for _ in range(3))
-    assert len({tuple(row.tolist()) for row in torch.cat([first, second])}) == 40
-
-
-def test_a_batch_is_at_most_the_data(backbone, data, run):
-    z, y = next(live_features(backbone, data.train, View.parse("flip+crop+noise"), 1000, run))
-    assert len(z) == len(y) == len(data.train)
 
 
 @pytest.mark.parametrize("real", ["live", "bank"])
