@@ -90,7 +90,8 @@ class CLPDD(Method):
 
     def __post_init__(self) -> None:
         if self.grow_every and self.init == "centroid":
-            raise UserError(f"clpdd: grow_every={self.grow_every} grows a pyramid from noise; give init=noise with it, or 0")
+            growing = f"method {self.name!r}: grow_every={self.grow_every}"
+            raise UserError(f"{growing} grows images from noise; add init=noise or leave it out")
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         labels = class_labels(data.num_classes, ipc)
