@@ -58,7 +58,9 @@ class CellCheckpoint(Checkpoint):
         self.folder, self.made_by, self.steps, self.every = folder, made_by, steps, every
         self.resumed_at: list[int] = []  # steps at which this set's distillation went on
         self.notes: list[str] = []
-        self._loop, self._warmup_before = -1, 0.0
+        self._loop = -1
+        self._earlier: dict[str, float] = {}  # seconds of earlier processes that are counted already
+        self._warmup_before = 0.0
         self._last, self._cost = clock(), 0.0
 
     def load(self, streams: Sequence[str]) -> tuple[int, State] | None:
@@ -117,9 +119,10 @@ class CellCheckpoint(Checkpoint):
         }
 
     def _include(self, earlier: dict[str, Any]) -> None:
-        peaks = {name: Peaks(**peak) for name, peak in earlier["peaks"].items()}
-        self.steps.meter.include(earlier["seconds"], peaks)
-        self._warmup_before = earlier["warmup"]
+        """Count them here; a later loop's hold those of the loops before it."""
+        seconds = {name: value - self._earlier.get(name, 0.0) for name, value in earlier["seconds"].items()}
+        self.steps.meter.include(seconds, {name: Peaks(**peak) for name, peak in earlier["peaks"].items()})
+        self._earlier, self._warmup_before = earlier["seconds"], earlier["warmup"]
 
     def _ignore(self, reason: str) -> None:
         self._note(f"checkpoint {self._file.name} {reason}; started over")

@@ -50,12 +50,12 @@ def optimise(
     """
     generator = run.generator("synthetic views")
     adam = torch.optim.Adam(images.parameters(), lr=schedule.lr)
-    first, good = 0, copy.deepcopy(images)
+    first = 0
     if (saved := run.checkpoint.load(run.streams.names())) is not None:
         first, state = saved
         adam = _restore(images, state, first, schedule)
         run.streams.restore(state)  # after growing, which draws
-        good = copy.deepcopy(images)
+    good = copy.deepcopy(images)
     for step in range(first, schedule.steps):
         if schedule.grow_every and step and step % schedule.grow_every == 0 and images.grow():  # type: ignore[operator]
             adam = torch.optim.Adam(images.parameters(), lr=schedule.lr)

@@ -51,9 +51,7 @@ def train_heads(
     return weight.detach(), bias.detach()
 
 
-def head_accuracy(
-    heads: tuple[Tensor, Tensor], features: Tensor, labels: Tensor, tops: tuple[int, ...] = (1,)
-) -> list[list[float]]:
+def head_accuracy(heads: tuple[Tensor, Tensor], features: Tensor, labels: Tensor, tops: tuple[int, ...]) -> list[list[float]]:
     """For each k of `tops`, the top-k accuracy in percent of each of s heads on features `(n, d)`, chunk by chunk."""
     weight, bias = heads
     correct = torch.zeros(len(tops), len(weight))

@@ -150,6 +150,20 @@ def test_seconds_add_up_over_the_processes(opened, time):
     assert meter.peaks["features"].cpu_rss > 0
 
 
+def test_seconds_of_several_loops_count_once(opened, time):
+    place = opened()
+    with place.steps.meter.phase("distill"):
+        for _ in range(2):
+            place.load(STREAMS)
+            time[0] += 7
+            place.save(1, STATE)
+    again = opened()
+    with again.steps.meter.phase("distill"):
+        for _ in range(2):
+            again.load(STREAMS)
+    assert again.steps.meter.seconds["distill"] == 14
+
+
 def test_the_digest_of_the_code_is_that_of_the_folders_that_move_results(tmp_path):
     for folder in ("core", "benchmark"):
         (tmp_path / folder).mkdir()

@@ -179,7 +179,7 @@ def test_a_checkpoint_is_used_and_then_removed(work, tmp_path, monkeypatch):
     left.mkdir(parents=True)
     (left / "loop0.safetensors").write_bytes(b"cut short")
     record = records(work("clpdd[steps=3]", overwrite=True))[0]
-    assert (record["resumed_at"], record["checkpoint_note"]) == ([], None)  # --overwrite starts over
+    assert (record["distill_reused"], record["resumed_at"], record["checkpoint_note"]) == (False, [], None)  # starts over
     shutil.rmtree(tmp_path / "sets" / record["set_hash"])
     left.mkdir()
     (left / "loop0.safetensors").write_bytes(b"cut short")
