@@ -1,0 +1,113 @@
+"""Images per second from JPEG files to float tensors, against torchvision's ImageFolder and DataLoader.
+
+    python -m ddbench.benchmark.loading --folder DIR                1,000 images re-encoded at 500 x 375 pixels, 1 and 2 cores
+    python -m ddbench.benchmark.loading --folder DIR --cores 8 --images 5000
+
+Both read the same files, resize the shorter side to 256, crop the centre and give float32 batches in [0, 1]; w cores are w
+threads here and w worker processes there (none of its own for one core). Each measurement is a fresh process bound to w
+cores that reads the files once before the clock starts; passes of both take turns, and medians are compared.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchvision import datasets, transforms
+
+from ..core.data import index_chunks, stage
+from ..datasets._files import StreamedImages
+from ..datasets.folder import class_folders, class_listing
+
+_SIZE, _BATCH = 256, 128
+_QUALITY = 90  # of the re-encoded JPEGs; ImageNet's are about as large
+
+
+def main() -> None:
+    args = _arguments()
+    if args.one is not None:
+        print(json.dumps(measure(Path(args.folder), args.one, args.cores[0])))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        written = write_tree(Path(args.folder), Path(folder), args.images, (args.width, args.height))
+        print(f"{written} JPEGs of {args.width} x {args.height} pixels, shorter side to {_SIZE}, batches of {_BATCH}")
+        print(f"{'cores':>5} {'torchvision img/s':>18} {'ddbench img/s':>14} {'ratio':>6}")
+        for cores in args.cores:
+            rates: dict[str, list[float]] = {name: [] for name in LOADERS}
+            for _ in range(args.repeats):
+                for name in LOADERS:
+                    rates[name].append(_in_fresh_process(folder, name, cores))
+            theirs, ours = (statistics.median(rates[name]) for name in ("torchvision", "ddbench"))
+            print(f"{cores:>5} {theirs:>18.0f} {ours:>14.0f} {ours / theirs:>6.2f}")
+
+
+def write_tree(source: Path, target: Path, count: int, shape: tuple[int, int]) -> int:
+    """`count` images of an image folder as JPEGs of one shape in one class folder; the number written."""
+    files = class_listing(source, class_folders(source)).files[:count]
+    (target / "class").mkdir()
+    for k, file in enumerate(files):
+        with Image.open(file) as image:
+            image.convert("RGB").resize(shape).save(target / "class" / f"{k:06}.jpg", quality=_QUALITY)
+    return len(files)
+
+
+def measure(folder: Path, name: str, cores: int) -> float:
+    """Images per second of one pass over the folder, bound to that many cores."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    torch.set_num_threads(cores)
+    for file in folder.rglob("*.jpg"):
+        file.read_bytes()
+    started, images = time.perf_counter(), 0
+    for batch in LOADERS[name](folder, cores):
+        images += len(batch)
+    return images / (time.perf_counter() - started)
+
+
+def with_ddbench(folder: Path, cores: int) -> Iterator[Tensor]:
+    """As the feature bank reads a streamed set; a thread for each core that the process may use."""
+    source = StreamedImages(class_listing(folder, class_folders(folder)).files, _SIZE)
+    for indices in index_chunks(len(source), _BATCH):
+        yield stage(source[indices], _SIZE)
+
+
+def with_torchvision(folder: Path, cores: int) -> Iterator[Tensor]:
+    """The usual recipe."""
+    steps = [transforms.Resize(_SIZE), transforms.CenterCrop(_SIZE), transforms.ToTensor()]
+    data = datasets.ImageFolder(str(folder), transforms.Compose(steps))
+    for images, _ in DataLoader(data, batch_size=_BATCH, num_workers=cores if cores > 1 else 0):
+        yield images
+
+
+LOADERS: dict[str, Callable[[Path, int], Iterator[Tensor]]] = {"torchvision": with_torchvision, "ddbench": with_ddbench}
+
+
+def _in_fresh_process(folder: str, name: str, cores: int) -> float:
+    command = [sys.executable, "-P", "-m", "ddbench.benchmark.loading"]
+    command += ["--folder", folder, "--one", name, "--cores", str(cores)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--folder", required=True, help="an image folder with class folders, the source of the JPEGs")
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--width", type=int, default=500)
+    parser.add_argument("--height", type=int, default=375)
+    parser.add_argument("--cores", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--one", choices=("torchvision", "ddbench"), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
