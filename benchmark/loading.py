@@ -5,7 +5,8 @@
 
 Both read the same files, resize the shorter side to 256, crop the centre and give float32 batches in [0, 1]; w cores are w
 threads here and w worker processes there (none of its own for one core). Each measurement is a fresh process bound to w
-cores that reads the files once before the clock starts; passes of both take turns, and medians are compared.
+cores that reads the files once before the clock starts; passes of both take turns, and medians are compared. The processor
+time per image is what remains comparable on a machine that is busy with other work.
 """
 
 import argparse
@@ -41,14 +42,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         written = write_tree(Path(args.folder), Path(folder), args.images, (args.width, args.height))
         print(f"{written} JPEGs of {args.width} x {args.height} pixels, shorter side to {_SIZE}, batches of {_BATCH}")
-        print(f"{'cores':>5} {'torchvision img/s':>18} {'ddbench img/s':>14} {'ratio':>6}")
+        print(f"{'cores':>5} {'loader':>12} {'images/s':>9} {'ratio':>6} {'CPU ms/image':>13} {'ratio':>6}")
         for cores in args.cores:
-            rates: dict[str, list[float]] = {name: [] for name in LOADERS}
-            for _ in range(args.repeats):
-                for name in LOADERS:
-                    rates[name].append(_in_fresh_process(folder, name, cores))
-            theirs, ours = (statistics.median(rates[name]) for name in ("torchvision", "ddbench"))
-            print(f"{cores:>5} {theirs:>18.0f} {ours:>14.0f} {ours / theirs:>6.2f}")
+            passes = [{name: _in_fresh_process(folder, name, cores) for name in LOADERS} for _ in range(args.repeats)]
+            found = {name: [statistics.median(one[name][k] for one in passes) for k in range(2)] for name in LOADERS}
+            for name, (wall, cpu) in found.items():
+                faster, cheaper = found["torchvision"][0] / wall, cpu / found["torchvision"][1]
+                print(f"{cores:>5} {name:>12} {1 / wall:>9.1f} {faster:>6.2f} {1000 * cpu:>13.2f} {cheaper:>6.2f}", flush=True)
 
 
 def write_tree(source: Path, target: Path, count: int, shape: tuple[int, int]) -> int:
@@ -61,16 +61,21 @@ def write_tree(source: Path, target: Path, count: int, shape: tuple[int, int]) -
     return len(files)
 
 
-def measure(folder: Path, name: str, cores: int) -> float:
-    """Images per second of one pass over the folder, bound to that many cores."""
+def measure(folder: Path, name: str, cores: int) -> tuple[float, float]:
+    """Seconds and seconds of processor time per image of one pass over the folder, bound to that many cores."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     torch.set_num_threads(cores)
     for file in folder.rglob("*.jpg"):
         file.read_bytes()
-    started, images = time.perf_counter(), 0
-    for batch in LOADERS[name](folder, cores):
-        images += len(batch)
-    return images / (time.perf_counter() - started)
+    wall, cpu = time.perf_counter(), _cpu()
+    images = sum(len(batch) for batch in LOADERS[name](folder, cores))
+    return (time.perf_counter() - wall) / images, (_cpu() - cpu) / images
+
+
+def _cpu() -> float:
+    """Processor seconds of this process and its finished workers."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def with_ddbench(folder: Path, cores: int) -> Iterator[Tensor]:
@@ -91,7 +96,7 @@ def with_torchvision(folder: Path, cores: int) -> Iterator[Tensor]:
 LOADERS: dict[str, Callable[[Path, int], Iterator[Tensor]]] = {"torchvision": with_torchvision, "ddbench": with_ddbench}
 
 
-def _in_fresh_process(folder: str, name: str, cores: int) -> float:
+def _in_fresh_process(folder: str, name: str, cores: int) -> tuple[float, float]:
     command = [sys.executable, "-P", "-m", "ddbench.benchmark.loading"]
     command += ["--folder", folder, "--one", name, "--cores", str(cores)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
