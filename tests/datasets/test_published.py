@@ -155,9 +155,9 @@ def test_spawrious_o2o_hard(tmp_path):
 
     own = ("bulldog in jungle", "corgi in desert", "dachshund in mountain", "labrador in snow")
     beach = tuple(f"{breed} in beach" for breed in data.class_names)
-    assert places(data.train) == {name: 3 for name in own + beach}
+    assert places(data.train) == dict.fromkeys(own + beach, 3)
     shifted = ("bulldog in mountain", "corgi in jungle", "dachshund in snow", "labrador in desert")
-    assert places(data.test) == {name: 6 for name in shifted}
+    assert places(data.test) == dict.fromkeys(shifted, 6)
     assert torch.equal(grey(data.train), 60.0 * data.train.labels)
 
 
