@@ -62,7 +62,8 @@ def encoded_data(
     """
     check_classes(name, torch.tensor(train.labels), names)
     fits = sum(len(part.images) * 3 * part.images.size**2 for part in (train, test)) <= memory_limit_gb * 1e9
-    splits, key = [], hashlib.sha256("/".join(names).encode())
+    splits: list[Split] = []
+    key = hashlib.sha256("/".join(names).encode())
     for part in (train, test):
         images, content = (decoded if fits else streamed)(part.images)
         key.update(f"{content}{list(part.labels)}".encode())
@@ -70,7 +71,7 @@ def encoded_data(
             key.update(f"{list(part.groups)}".encode())
         members = None if part.groups is None else torch.tensor(part.groups)
         splits.append(Split(images, torch.tensor(part.labels), members))
-    return ImageData(name, *splits, tuple(names), key.hexdigest(), tuple(groups))
+    return ImageData(name, splits[0], splits[1], tuple(names), key.hexdigest(), tuple(groups))
 
 
 def decoded(source: Encoded) -> tuple[Images, str]:

@@ -101,7 +101,9 @@ class ParquetImages:
 
         def of_group(item: tuple[tuple[int, int], list[int]]) -> list[tuple[int, bytes]]:
             (file, group), ks = item
-            return list(zip(ks, read_images(self.files[file], group, [self.places[indices[k]][2] for k in ks]), strict=True))
+            return list(
+                zip(ks, read_images(self.files[file], group, [int(self.places[indices[k], 2]) for k in ks]), strict=True)
+            )
 
         return [pair for pairs in each(of_group, list(wanted.items())) for pair in pairs]
 

@@ -57,19 +57,26 @@ class ImageNet(FileSet):
         return [need for need in layout if not any(self.home.glob(need))]
 
     def listing(self) -> tuple[Listing, Listing, tuple[str, ...]]:
+        if lacking := self._lacking():
+            raise UserError(lacking[0])
         wnids = self.wnids()
-        for lacking in self._lacking():
-            raise UserError(lacking)
         train, test = (class_listing(self.home / name, wnids) for name in _FOLDERS)
         return train, test, wnids
 
     def check(self) -> Iterator[str]:
-        if self.absent() or not self._in_parquet():
+        if self.absent():
             yield from super().check()
-            return
+        elif self._in_parquet():
+            yield from self._check_shards()
+        elif lacking := self._lacking():
+            yield from lacking
+        else:
+            yield from super().check()
+
+    def _check_shards(self) -> Iterator[str]:
         gone = [name for split in _SHARDS for name in missing_shards(shards(self.home / "data", split))]
-        yield from (f"{self.home / 'data' / name} is missing; download it" for name in gone)
         if gone:
+            yield from (f"{self.home / 'data' / name} is missing; download it" for name in gone)
             return
         try:
             found = [len(self._rows(split, None).labels) for split in range(2)]
@@ -90,19 +97,20 @@ class ImageNet(FileSet):
     def _in_parquet(self) -> bool:
         return not (self.home / "train").is_dir() and (self.home / "data").is_dir()
 
-    def _lacking(self) -> Iterator[str]:
+    def _lacking(self) -> list[str]:
         """One line for each of train/ and val/ that lacks class folders."""
-        wnids = self.wnids()
+        wnids, lines = self.wnids(), []
         for name in _FOLDERS:
             there = {entry.name for entry in (self.home / name).iterdir() if entry.is_dir()}
             if lacking := [wnid for wnid in wnids if wnid not in there]:
                 count = f"{len(lacking):,} of the {len(wnids):,} class folders of {self.subset}"
-                yield f"{self.home / name} lacks {count}, first {lacking[0]}; images must be sorted into {name}/WNID/"
+                lines.append(f"{self.home / name} lacks {count}, first {lacking[0]}; images must be sorted into {name}/WNID/")
+        return lines
 
     def _rows(self, split: int, limit: int | None) -> EncodedSplit:
         files = shards(self.home / "data", _SHARDS[split])
-        if not files:
-            raise self.missing(f"no data/{_SHARDS[split]}-*.parquet")
+        if gone := missing_shards(files) if files else [f"{_SHARDS[split]}-*.parquet"]:
+            raise self.missing(f"no data/{gone[0]}")
         places, labels = _chosen(files, SUBSETS[self.subset])
         kept = in_rounds(labels, limit)
         return EncodedSplit(ParquetImages(files, places[kept], self.size), [labels[index] for index in kept])

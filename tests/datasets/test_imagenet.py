@@ -149,6 +149,11 @@ def test_a_missing_shard_is_named(parquet):
     (parquet / "imagenet/data/train-00001-of-00002.parquet").unlink()
     (finding,) = source(parquet).check()
     assert finding.endswith("train-00001-of-00002.parquet is missing; download it")
+    with pytest.raises(UserError, match="no data/train-00001-of-00002.parquet"):
+        load(parquet)
+
+
+def test_a_split_without_shards_is_named(parquet):
     for file in (parquet / "imagenet/data").glob("validation-*"):
         file.unlink()
     with pytest.raises(UserError, match="no data/validation-"):

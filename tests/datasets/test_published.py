@@ -79,7 +79,7 @@ def test_dogs_read_the_published_mat_lists(tmp_path):
 
 def test_a_damaged_mat_list_is_named(tmp_path):
     home = published.dogs(tmp_path, classes=3)
-    savemat(home / "train_list.mat", {"file_list": np.array(["a/b.jpg", "a/c.jpg"], dtype=object), "labels": [1]})
+    savemat(home / "train_list.mat", {"file_list": np.array(["a/b.jpg", "a/c.jpg"], dtype=object), "labels": [1, 2, 3]})
     with pytest.raises(UserError, match="train_list.mat: labels do not fit its 2 files"):
         load("dogs", tmp_path)
     (home / "train_list.mat").write_bytes(b"MATLAB 5.0")
