@@ -4,9 +4,9 @@
     python -m ddbench.benchmark.loading --folder DIR --cores 8 --images 5000
 
 Both read the same files, resize the shorter side to 256, crop the centre and give float32 batches in [0, 1]; w cores are w
-threads here and w worker processes there (none of its own for one core). Each measurement is a fresh process bound to w
-cores that reads the files once before the clock starts; passes of both take turns, and medians are compared. The processor
-time per image is what remains comparable on a machine that is busy with other work.
+threads here and w worker processes there (none of its own for one core). Each measurement is the second pass over the files
+of a fresh process bound to w cores; both loaders take turns, and medians are compared. The processor time per image is what
+remains comparable on a machine that is busy with other work.
 """
 
 import argparse
@@ -62,13 +62,13 @@ def write_tree(source: Path, target: Path, count: int, shape: tuple[int, int]) -
 
 
 def measure(folder: Path, name: str, cores: int) -> tuple[float, float]:
-    """Seconds and seconds of processor time per image of one pass over the folder, bound to that many cores."""
+    """Seconds and seconds of processor time per image of a second pass over the folder, bound to that many cores."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     torch.set_num_threads(cores)
-    for file in folder.rglob("*.jpg"):
-        file.read_bytes()
+    images = sum(len(batch) for batch in LOADERS[name](folder, cores))  # warms the page cache and the libraries
     wall, cpu = time.perf_counter(), _cpu()
-    images = sum(len(batch) for batch in LOADERS[name](folder, cores))
+    for _ in LOADERS[name](folder, cores):
+        pass
     return (time.perf_counter() - wall) / images, (_cpu() - cpu) / images
 
 

@@ -75,10 +75,11 @@ def worst_group(group: Frame) -> Table:
     worst = _nested(group["details"], "worst_group")
     shown = group.assign(top1=worst, top1_per_seed=[[value] for value in worst])
     majority = _nested(group["details"], "majority").max()
-    return accuracy(shown, "worst-group", f"always answering the most frequent class has a top-1 of {majority:.1f} %")
+    note = f"always answering the most frequent class has a top-1 of {majority:.1f} %"
+    return accuracy(shown, "Worst-group accuracy", "worst-group", note)
 
 
-def accuracy(group: Frame, what: str = "top-1", *notes: str) -> Table:
+def accuracy(group: Frame, title: str = "Accuracy", what: str = "top-1", *notes: str) -> Table:
     """Top-1 of every row on every eval backbone; `own` = same backbone, `transfer` = mean over the others."""
     backbones = list(dict.fromkeys(group["eval_backbone"]))
     columns = [*backbones, *(["own", "transfer"] if group["distill_backbone"].notna().any() else []), "mean"]
@@ -102,8 +103,7 @@ def accuracy(group: Frame, what: str = "top-1", *notes: str) -> Table:
         spread_text(rows),
         *conditions(group, timed=False),
     ]
-    title = f"{'Accuracy' if what == 'top-1' else f'{what} accuracy'.capitalize()}: {_where(group)}, {first['protocol_spec']}"
-    return Table(title, caption, columns, rows, facts=_facts(group))
+    return Table(f"{title}: {_where(group)}, {first['protocol_spec']}", caption, columns, rows, facts=_facts(group))
 
 
 def speed(group: Frame) -> Table:

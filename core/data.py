@@ -107,7 +107,7 @@ DATASETS: Registry[DataSource] = Registry("dataset", package="ddbench.datasets",
 
 def to_float(images: Tensor) -> Tensor:
     """uint8 0..255 -> float32 in [0, 1]; float images pass unchanged."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images
+    return images.float().div_(255) if images.dtype == torch.uint8 else images  # in place: half the memory traffic
 
 
 def stage(images: Tensor, size: int) -> Tensor:

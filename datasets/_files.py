@@ -45,7 +45,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         raise ValueError(f"{image.mode} pixels, write 8 bits per channel")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def check_header(file: Path | BinaryIO, name: str | None = None) -> None:

@@ -34,7 +34,7 @@ def first(split: Split, limit: int | None) -> Split:
 
 def first_of_classes(listing: Listing, limit: int | None) -> Listing:
     """`limit` files of a list, see `in_rounds`."""
-    return listing if limit is None else listing.take(in_rounds(listing.labels, limit))
+    return listing.take(in_rounds(listing.labels, limit))
 
 
 def in_rounds(labels: Sequence[int], limit: int | None) -> list[int]:
@@ -42,6 +42,8 @@ def in_rounds(labels: Sequence[int], limit: int | None) -> list[int]:
 
     Lists of files are sorted by class: their first N would all show the same one.
     """
+    if limit is None or limit >= len(labels):
+        return list(range(len(labels)))
     seen: Counter[int] = Counter()
     rounds = []
     for label in labels:
