@@ -16,20 +16,28 @@ from .values import MISSING, Column, Frame, Table, Value, count_text, mean_value
 
 
 def tables(records: Sequence[dict], metric: str = "top1", protocol: str | None = None) -> list[Table]:
-    """The tables of `metric`: one per (dataset, IPC, protocol) for `top1`, one per (dataset, IPC) for `seconds` and `memory`.
+    """The tables of `metric`: one per (dataset, IPC, protocol) for `top1` and `worst_group`, one per (dataset, IPC) for
+    `seconds` and `memory`.
 
     `protocol` keeps the evaluations of one protocol (name or spec). Raises `UserError` where there is nothing to show, or
     where a table would mix what cannot be compared.
     """
-    builders: dict[str, Callable[[Frame], Table]] = {"top1": accuracy, "seconds": speed, "memory": memory}
+    builders: dict[str, Callable[[Frame], Table]] = {
+        "top1": accuracy,
+        "worst_group": worst_group,
+        "seconds": speed,
+        "memory": memory,
+    }
     if metric not in builders:
         raise UserError(f"unknown metric {metric!r}; choose one of {', '.join(builders)}")
     chosen = [r for r in records if protocol in (None, r["protocol"], r["protocol_spec"])]
     if not chosen:
         held = ", ".join(sorted({r["protocol_spec"] for r in records})) or "none at all"
         raise UserError(f"no records{f' under {protocol!r}' if protocol else ''}; there are: {held}")
+    if metric == "worst_group":
+        chosen = with_groups(chosen)
     frame: Frame = pd.DataFrame(chosen)
-    keys = ["dataset", "protocol_spec"] if metric == "top1" else ["dataset"]
+    keys = ["dataset", "protocol_spec"] if builders[metric] in (accuracy, worst_group) else ["dataset"]
     built = []
     for _, group in frame.groupby(keys, sort=False):
         check_comparable(group)
@@ -55,7 +63,24 @@ def check_comparable(group: Frame) -> None:
                 raise UserError(f"the records mix versions {listed} of {kind} {spec!r}; rerun the older ones")
 
 
-def accuracy(group: Frame) -> Table:
+def with_groups(records: Sequence[dict]) -> list[dict]:
+    """The records of datasets that have groups, failed ones included; `UserError` where there are none."""
+    datasets = {r["dataset"] for r in records if "worst_group" in r["details"]}
+    if not datasets:
+        raise UserError("no record has worst-group accuracy; it needs a dataset with groups, for instance waterbirds")
+    return [r for r in records if r["dataset"] in datasets]
+
+
+def worst_group(group: Frame) -> Table:
+    """The accuracy of the worst group of the test split in the place of top-1, as `accuracy` shows it."""
+    worst = _nested(group["details"], "worst_group")
+    shown = group.assign(top1=worst, top1_per_seed=[[value] for value in worst])
+    majority = _nested(group["details"], "majority").max()
+    note = f"always answering the most frequent class has a top-1 of {majority:.1f} %"
+    return accuracy(shown, "Worst-group accuracy", "worst-group", note)
+
+
+def accuracy(group: Frame, title: str = "Accuracy", what: str = "top-1", *notes: str) -> Table:
     """Top-1 of every row on every eval backbone; `own` = same backbone, `transfer` = mean over the others."""
     backbones = list(dict.fromkeys(group["eval_backbone"]))
     columns = [*backbones, *(["own", "transfer"] if group["distill_backbone"].notna().any() else []), "mean"]
@@ -73,12 +98,13 @@ def accuracy(group: Frame) -> Table:
     rows = [(label, values(part)) for label, part in _rows(group)]
     first = group.iloc[0]
     caption = [
-        f"top-1 % of protocol {first['protocol_spec']} version {first['protocol_version']}; "
+        f"{what} % of protocol {first['protocol_spec']} version {first['protocol_version']}; "
         "own: distil = eval backbone, transfer: mean over the others",
+        *notes,
         spread_text(rows),
         *conditions(group, timed=False),
     ]
-    return Table(f"Accuracy: {_where(group)}, {first['protocol_spec']}", caption, columns, rows, facts=_facts(group))
+    return Table(f"{title}: {_where(group)}, {first['protocol_spec']}", caption, columns, rows, facts=_facts(group))
 
 
 def speed(group: Frame) -> Table:

@@ -20,7 +20,8 @@ from ..core.run import Run
 from ..core.sets import DistilledSet
 from ..core.views import Augment, View, apply, sample
 from ._features import class_targets, no_class_targets, set_features
-from ._heads import FeaturesAt, Recipe, head_accuracy, new_heads, train_heads
+from ._groups import judged
+from ._heads import FeaturesAt, Recipe, accuracies, head_hits, new_heads, train_heads
 
 Heads = tuple[Tensor, Tensor]
 
@@ -53,8 +54,9 @@ def feature_scale(features: Tensor) -> float:
 def test_accuracy(heads: Heads, backbone: Backbone, data: ImageData, run: Run) -> Evaluation:
     """Top-1 per seed and mean top-5 on the test split; its features are computed once and shared by all protocols."""
     features = run.bank.features(backbone, data, "test")[0]
-    top1, top5 = head_accuracy(heads, features, data.test.labels, tops=(1, 5))
-    return Evaluation(tuple(top1), {"top5": sum(top5) / len(top5)})
+    hits, hits5 = head_hits(heads, features, data.test.labels, tops=(1, 5))
+    top5 = accuracies(hits5)
+    return judged(accuracies(hits), hits, data, top5=sum(top5) / len(top5))
 
 
 @PROTOCOLS.register("linear-probe")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ._shared import command
 
-METRICS = ("top1", "seconds", "memory")
+METRICS = ("top1", "worst_group", "seconds", "memory")
 FORMATS = ("text", "md", "csv", "latex", "json")
 
 

@@ -176,3 +176,24 @@ def test_a_set_that_was_used_again_counts_for_the_machine_that_distilled_it():
     )
     assert any("2 different machines" in line for line in conditions(frame, timed=True))
     assert not any("machines" in line for line in conditions(frame.drop(columns="distill_environment"), timed=True))
+
+
+def test_worst_group_takes_the_place_of_top1_and_the_majority_rate_is_told():
+    details = {"worst_group": 12.5, "majority": 77.84, "group a": 12.5}
+    others = grid(dataset="digits")
+    (table,) = tables([*others, record(dataset="waterbirds", top1=77.9, details=details)], "worst_group")
+    assert table.title.startswith("Worst-group accuracy: waterbirds")
+    assert table.rows[0][1][0].text() == "12.5"
+    assert table.caption[0].startswith("worst-group % of protocol ridge-probe")
+    assert "always answering the most frequent class has a top-1 of 77.8 %" in table.caption
+
+
+def test_a_failed_cell_of_a_set_with_groups_shows_its_status():
+    ok = record(details={"worst_group": 12.5, "majority": 50.0})
+    (table,) = tables([ok, record(judge=BACKBONES[3], top1=None, top1_per_seed=[], status="oom")], "worst_group")
+    assert cell(table, "clpdd", BACKBONES[0], BACKBONES[3]).text() == "oom"
+
+
+def test_worst_group_of_data_without_groups_is_one_line():
+    with pytest.raises(UserError, match="no record has worst-group accuracy; it needs a dataset with groups"):
+        tables(grid(), "worst_group")
