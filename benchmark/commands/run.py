@@ -10,6 +10,7 @@ from ._shared import (
     DEFAULT_DATASET,
     DEFAULT_PROTOCOLS,
     add_machine,
+    add_overrides,
     add_plugins,
     command,
     default_backbones,
@@ -31,6 +32,7 @@ def add(commands) -> None:
     grid.add_argument("--seed", action="append", type=int, metavar="S", help="of distilling; default: 0")
     grid.add_argument("--suite", type=Path, metavar="FILE.yaml", help="the same grid from a file; options given here win")
     grid.add_argument("--no-controls", action="store_true", help="do not add the methods random and full")
+    add_overrides(grid)  # type: ignore[arg-type]
     add_plugins(grid)  # type: ignore[arg-type]
     how = parser.add_argument_group("the run")
     how.add_argument("--name", help="of the run; default: from the grid")
@@ -64,6 +66,8 @@ def main(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
     )
     report(cells, out)
+    if suite.claims:
+        print(claimed(suite.claims, out, args.override))
     return int(summary.failed > 0)
 
 
@@ -71,13 +75,17 @@ def suite_of(args: argparse.Namespace) -> Any:
     """The grid: the suite file if there is one, with every option that was given in place of the file's."""
     from ...core.errors import UserError
     from .. import config
+    from ..overrides import Overrides
 
+    if args.override and not args.suite:
+        raise UserError("--override replaces specs of a suite; give --suite FILE.yaml")
     if not args.method and not args.suite:
         raise UserError("name a method with -m, or a file with --suite; `ddbench list methods` shows what there is")
     judges = args.eval_backbone
     if args.backbone and not judges and not args.suite:  # the mini backbones, and those that distil in any case
         judges = [*dict.fromkeys([*default_backbones(), *args.backbone])]
-    base = config.load_suite(args.suite).model_dump() if args.suite else {}
+    overrides = Overrides.parse(args.override)
+    base = config.load_suite(args.suite, overrides).model_dump() if args.suite else {}
     given = {
         "methods": args.method,
         "backbones": args.backbone,
@@ -91,8 +99,9 @@ def suite_of(args: argparse.Namespace) -> Any:
         "name": args.name,
     }
     suite = config.suite(**{**base, **{key: value for key, value in given.items() if value is not None}})
-    named = bool(args.suite or args.name)
-    return suite if named else suite.model_copy(update={"name": run_name(suite.methods, suite.datasets, suite.ipc)})
+    name = suite.name if args.suite or args.name else run_name(suite.methods, suite.datasets, suite.ipc)
+    # records of stand-ins do not belong beside those of the suite as it is written
+    return suite.model_copy(update={"name": f"{name}-override" if overrides and not args.name else name})
 
 
 def run_name(methods: list[str], datasets: list[str], ipcs: list[int]) -> str:
@@ -139,6 +148,18 @@ def report(cells: list, out: Path) -> None:
     for picture in pictures(cells, out):
         print(f"picture: {picture}")
     print(f"records: {out / 'records.jsonl'}")
+
+
+def claimed(tables: list[str], out: Path, overrides: list[str]) -> str:
+    """The published tables that a suite reproduces, beside what `out` holds."""
+    from .. import claims_table
+    from ..claims import Names, against, chosen_tables, read_claims, shipped
+    from ..overrides import Overrides
+    from ..records import load_records
+
+    stand_ins = Overrides.parse(overrides)
+    claims = chosen_tables(read_claims(shipped()), tables)
+    return claims_table.text(against(claims, load_records([out]), Names.read(overrides=stand_ins)), stand_ins.notes())
 
 
 def describe_cell(record: dict) -> str:
