@@ -34,10 +34,10 @@ def plan(suite: Suite, *, device: str = "auto") -> list[Cell]:
     names = suite.backbones
     if not names:
         raise UserError("no mini backbone is installed; name a backbone")
-    cards = _cards([*names, *(suite.eval_backbones or [])])
+    known = cards([*names, *(suite.eval_backbones or [])])
     sources = [DATASETS.create(spec) for spec in suite.datasets]
-    evaluations = [_evaluation(p, *cards[name]) for name in suite.eval_backbones or names for p in protocols]
-    distillers = _unique([cards[name] for name in names])
+    evaluations = [evaluation_of(p, *known[name]) for name in suite.eval_backbones or names for p in protocols]
+    distillers = _unique([known[name] for name in names])
     found: dict[str, Cell] = {}
     for source in sources:
         data = source.load()
@@ -66,7 +66,7 @@ def _with_controls(suite: Suite) -> list[str]:
     return [*floor, *suite.methods, *ceiling]
 
 
-def _cards(specs: Iterable[str]) -> dict[str, tuple[str, BackboneSpec]]:
+def cards(specs: Iterable[str]) -> dict[str, tuple[str, BackboneSpec]]:
     """Canonical spec string and card of each backbone, by the spec that was asked for."""
     sources = {spec: BACKBONES.create(spec) for spec in dict.fromkeys(specs)}
     return {spec: (spec_string(source), source.load().spec) for spec, source in sources.items()}
@@ -86,7 +86,8 @@ def _grid(
                     yield seed, ipc if method.uses_ipc else None, method, card
 
 
-def _evaluation(protocol: Protocol, name: str, card: BackboneSpec) -> Evaluation:
+def evaluation_of(protocol: Protocol, name: str, card: BackboneSpec) -> Evaluation:
+    """One protocol on the backbone with this spec string and card."""
     params = jsonable(resolved(protocol))
     return Evaluation(protocol.name, spec_string(protocol), params, protocol.version, name, jsonable(card.to_json()))
 

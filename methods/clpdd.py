@@ -31,7 +31,7 @@ from ..core.backbone import Backbone
 from ..core.data import ImageData, stage
 from ..core.engine import FeatureEngine, Objective
 from ..core.images import Pixels, Pyramid, initial_images
-from ..core.method import METHODS, Method
+from ..core.method import METHODS, Method, Work
 from ..core.optimise import Schedule, optimise
 from ..core.params import Count, Natural, NonNegative, Positive
 from ..core.real import RealBatches
@@ -86,6 +86,10 @@ class CLPDD(Method):
     balanced: bool = True  # draw every class with the same probability in the real batch
     solve: Literal["float32", "float64"] = "float64"  # precision of the ridge solve
     decorrelate: bool = True  # colour decorrelation (LGM section 3.2)
+
+    def work(self, train: int, classes: int, ipc: int) -> Work:
+        views = self.steps * classes * ipc * len(self.views())
+        return Work(views + train * self.real_views, views, ("train",), classes * ipc)
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         labels = class_labels(data.num_classes, ipc)

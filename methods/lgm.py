@@ -25,7 +25,7 @@ from ..core.backbone import Backbone
 from ..core.data import ImageData, Split, stage
 from ..core.engine import FeatureEngine, Objective
 from ..core.images import initial_images
-from ..core.method import METHODS, Method
+from ..core.method import METHODS, Method, Work
 from ..core.optimise import Schedule, optimise
 from ..core.params import Count, Natural, Positive
 from ..core.real import RealBatches
@@ -92,6 +92,13 @@ class LGM(Method):
     grow_every: Natural = 200  # steps between pyramid levels; Adam starts afresh at each; 0: all levels from the start
     real: Literal["live", "bank"] = "live"  # augment real images at every step, or draw from banked views
     real_views: Count = 4  # views per real image in the bank
+
+    def work(self, train: int, classes: int, ipc: int) -> Work:
+        random = View.parse(self.augment).random
+        views = classes * ipc * (self.copies if random else 1)
+        real = self.steps * min(views, train) if self.real == "live" else train * self.real_views * random
+        banked = ("train",) * (self.real == "bank" and not random)
+        return Work(self.steps * views + real, self.steps * views, banked, classes * ipc)
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         labels = class_labels(data.num_classes, ipc)
