@@ -125,17 +125,18 @@ class Names:
 
     papers: Mapping[str, PaperNames]
     location: Sequence[str]
+    sizes: Mapping[str, Sequence[int]]  # train images, test images, classes by the papers' dataset name
     overrides: Overrides = field(default_factory=Overrides)
 
     @classmethod
     def read(cls, file: Path = NAMES, overrides: Overrides | None = None) -> "Names":
         try:
             content = yaml.safe_load(file.read_text(encoding="utf-8"))
-            location = content.pop("location")
+            location, sizes = content.pop("location"), content.pop("sizes")
             papers = {paper: PaperNames(**names) for paper, names in content.items()}
         except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
             raise UserError(f"cannot read the names of published cells in {file}: {' '.join(str(error).split())}") from None
-        return cls(papers, location, overrides or Overrides())
+        return cls(papers, location, sizes, overrides or Overrides())
 
     def wanted(self, claim: Claim) -> "Wanted | None":
         """What a record must be to answer for `claim`; None where the paper's cell has no name here."""
@@ -158,6 +159,15 @@ class Names:
             claim.ipc,
             self._identity(paper.protocol),
         )
+
+    def published_sizes(self, dataset: str) -> Sequence[int] | None:
+        """Train images, test images and classes of the dataset `dataset` (a spec of ours), where a paper uses it."""
+        wanted = identity(dataset, self.location)
+        for paper in self.papers.values():
+            for name, spec in paper.datasets.items():
+                if name in self.sizes and identity(spec, self.location) == wanted:
+                    return self.sizes[name]
+        return None
 
     def _identity(self, spec: str) -> "Identity":
         return identity(self.overrides.swap(spec), self.location)

@@ -67,6 +67,7 @@ class Suite(BaseModel):
     seeds: Annotated[list[Annotated[Whole, Field(ge=0)]], BeforeValidator(_as_list), Field(min_length=1)] = Field(default=[0])
     timeout: Annotated[float, Field(gt=0)] | None = None  # seconds per cell; None: no limit
     controls: bool = True
+    transfer: bool = True  # False: a set is evaluated on the backbone that distilled it only
     claims: Annotated[list[str], BeforeValidator(_as_list)] = Field(default=[])  # published tables to print beside the results
 
     @field_validator("name")

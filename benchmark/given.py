@@ -1,6 +1,6 @@
 """Records of sets that exist already: ours from a run, or made elsewhere. They are judged as those of a run are.
 
-The set is put into the run folder under the hash of its cell; the runner finds it there, and evaluates it in a process of its own.
+The set is put into the run folder under the hash of its cell; the runner finds it there, and evaluates it in fresh processes.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ def given_cell(
     elsewhere = other_data(dset, data)
     if elsewhere and isinstance(dset.images, Tensor):
         dset = dataclasses.replace(dset, indices=None)  # they are places in the data that the set was made from
-    facts = _foreign(dset, name) if elsewhere or not _OURS <= set(dset.provenance) else _ours(dset)
+    facts = _foreign(dset, name) if elsewhere or not set(dset.provenance) >= _OURS else _ours(dset)
     cell = Cell(
         **facts,
         dataset=spec_string(source),

@@ -29,7 +29,7 @@ def plan(suite: Suite, *, device: str = "auto") -> list[Cell]:
     Backbones are loaded one at a time to read their cards, datasets one at a time to read their fingerprints.
     """
     kind = device_kind(device)
-    methods = [METHODS.create(spec) for spec in _with_controls(suite)]
+    methods = [METHODS.create(spec) for spec in with_controls(suite)]
     protocols = [PROTOCOLS.create(spec) for spec in suite.protocols]
     names = suite.backbones
     if not names:
@@ -41,8 +41,9 @@ def plan(suite: Suite, *, device: str = "auto") -> list[Cell]:
     found: dict[str, Cell] = {}
     for source in sources:
         data = source.load()
-        for seed, ipc, method, card in _grid(suite, methods, distillers):
-            cell = _cell(method, card, source, data, ipc, seed, kind, _unique(evaluations))
+        for seed, ipc, method, card in grid(suite, methods, distillers):
+            seen = [e for e in _unique(evaluations) if suite.transfer or card is None or e.eval_backbone == card[0]]
+            cell = _cell(method, card, source, data, ipc, seed, kind, seen)
             found.setdefault(cell.cell_hash, cell)
         del data
     return list(found.values())
@@ -58,7 +59,7 @@ def device_kind(device: str) -> str:
     return "cuda" if available and device != "cpu" else "cpu"
 
 
-def _with_controls(suite: Suite) -> list[str]:
+def with_controls(suite: Suite) -> list[str]:
     """The methods with the floor first and the ceiling last, unless they are there or not wanted."""
     names = {METHODS.create(spec).name for spec in suite.methods}
     floor = [FLOOR] * (suite.controls and FLOOR not in names)
@@ -72,7 +73,7 @@ def cards(specs: Iterable[str]) -> dict[str, tuple[str, BackboneSpec]]:
     return {spec: (spec_string(source), source.load().spec) for spec, source in sources.items()}
 
 
-def _grid(
+def grid(
     suite: Suite, methods: Sequence[Method], distillers: Sequence[tuple[str, BackboneSpec]]
 ) -> Iterator[tuple[int, int | None, Method, tuple[str, BackboneSpec] | None]]:
     """Seed, IPC, method and distil backbone of each cell; axes that a method does not use are not walked."""

@@ -47,14 +47,15 @@ def main(args: argparse.Namespace) -> int:
     load_plugins(args.plugin)
     suite = suite_of(args)
     out = args.out or RUNS / suite.name
-    from ..plan import plan
-
-    cells = plan(suite, device=args.device)
     if args.dry_run:
-        return dry_run(cells, out)
+        from ._dryrun import dry_run
+
+        return dry_run(suite, out, args.device)
+    from ..plan import plan
     from ..progress import reporter
     from ..runner import run_plan
 
+    cells = plan(suite, device=args.device)
     summary = run_plan(
         cells,
         out,
@@ -108,27 +109,6 @@ def run_name(methods: list[str], datasets: list[str], ipcs: list[int]) -> str:
     """`clpdd-digits-ipc1`: plugin names and IPCs of the grid, without parameters."""
     names = [re.sub(r"[^\w.+-]+", "_", spec.partition("[")[0].strip()) for spec in (*methods, *datasets)]
     return "-".join([*dict.fromkeys(names), "ipc" + "_".join(map(str, ipcs))])
-
-
-def dry_run(cells: list, out: Path) -> int:
-    """List the cells with their state and an estimate of their time from the records of this and neighbouring runs."""
-    from ...core.errors import UserError
-    from ..plan import describe
-    from ..records import done_hashes, load_records
-
-    records = []
-    for file in out.parent.glob("*/records.jsonl"):
-        with contextlib.suppress(UserError):  # a neighbour that cannot be read gives no estimate
-            records += load_records([file])
-    rows = describe(cells, done_hashes(out), records)
-    for row in rows:
-        seconds = "     ?" if row.seconds is None else f"{row.seconds:6.0f}"
-        print(f"{row.state:12} {seconds} s  {row.cell.label} ({row.todo} of {row.done + row.todo} evaluations to do)")
-    known = [row.seconds for row in rows if row.seconds is not None]
-    unknown = len(rows) - len(known)
-    print(f"{len(rows)} cells, {sum(row.todo for row in rows)} evaluations to do, about {sum(known):.0f} s", end="")
-    print(f" and {unknown} cells of unknown time (no earlier run of their kind in {out.parent})" if unknown else "")
-    return 0
 
 
 def report(cells: list, out: Path) -> None:
