@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from ..core.errors import Unsupported, UserError
-from .commands import check, compare, doctor, evaluate, listing, merge, pretrain, run, show, table
+from .commands import align, check, compare, doctor, evaluate, listing, merge, pretrain, run, show, table
 
-_COMMANDS = (run, listing, show, table, evaluate, compare, merge, check, doctor, pretrain)
+_COMMANDS = (run, listing, show, table, evaluate, compare, merge, align, check, doctor, pretrain)
 
 
 class Parser(argparse.ArgumentParser):

@@ -138,7 +138,7 @@ def report(found: Estimate, device: str, timeout: float | None = None) -> list[s
     spent = f"{hours[0]:.3g} distilling, {hours[1]:.3g} evaluating"
     lines = [
         f"estimate for this {device} device (measured TFLOP/s: {pace or 'nothing to do'}):",
-        f"  time    {sum(hours):.3g} hours: {hours[0]:.3g} distilling, {hours[1]:.3g} evaluating ({found.flops:.2g} FLOPs)",
+        f"  time    {sum(hours):.3g} device hours: {spent} ({found.flops:.2g} FLOPs)",
         f"  memory  {_gib(found.memory)} at most while distilling, of {_gib(device_memory(device))}",
         f"  disk    {_gib(found.disk)} of features and sets, of {_gib(free_disk())} free for the cache",
     ]

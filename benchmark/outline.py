@@ -32,14 +32,14 @@ class Outline:
         parts = filter(None, [spec_string(self.method), self.distil, self.dataset, budget])
         return " · ".join([*parts, f"seed {self.seed}"])
 
-    def keys(self) -> list[Key]:
+    def evaluation_keys(self) -> list[Key]:
         """What tells one evaluation from another, as `record_key` reads it from a record."""
         cell = (spec_string(self.method), self.distil, self.dataset, self.ipc, self.seed)
         return [(*cell, spec_string(protocol), judge) for protocol, judge in self.evaluations]
 
     def left(self, done: Collection[Key]) -> "Outline":
         """This outline without the evaluations that are done."""
-        pairs = zip(self.evaluations, self.keys(), strict=True)
+        pairs = zip(self.evaluations, self.evaluation_keys(), strict=True)
         return Outline(
             self.method, self.distil, self.dataset, self.ipc, self.seed, tuple(e for e, key in pairs if key not in done)
         )

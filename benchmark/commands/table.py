@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ._shared import add_overrides, command
 
-METRICS = ("top1", "seconds", "memory")
+METRICS = ("top1", "relative", "seconds", "memory")
 FORMATS = ("text", "md", "csv", "latex", "json")
 
 
