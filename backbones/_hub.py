@@ -30,13 +30,23 @@ def _quietly() -> Iterator[None]:
     """Without log lines, and with huggingface_hub's cache alone where its hub is out of reach: it would retry for 46 s."""
     from huggingface_hub import constants
 
-    offline, disabled = constants.HF_HUB_OFFLINE, logging.root.manager.disable
+    offline = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = offline or not _reachable(constants.ENDPOINT)
-    logging.disable(logging.CRITICAL)  # the libraries log what the UserError is about to say
+    try:
+        with without_logs():  # the libraries log what the UserError is about to say
+            yield
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+
+
+@contextmanager
+def without_logs() -> Iterator[None]:
+    """No library logs anything inside."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
-        constants.HF_HUB_OFFLINE = offline
         logging.disable(disabled)
 
 

@@ -18,7 +18,7 @@ from torch import nn
 from ..core.backbone import BACKBONES, IMAGENET_MEAN, IMAGENET_STD, Backbone, BackboneSource
 from ..core.errors import UserError
 from ..core.params import Count, Natural, spec_string
-from ._hub import from_hub
+from ._hub import from_hub, without_logs
 from ._networks import Choices, Encoder, Preprocessing, described, timm_conversion, timm_encoder, unknown_model
 from ._options import parse_args
 from ._random import seeded
@@ -98,7 +98,8 @@ def _open_clip(paper: Paper) -> tuple[Encoder, nn.Module]:
     if paper.args:
         raise UserError(f"{paper.name}: args are for timm's networks; open_clip's take none")
     size, release = paper.input_size or paper.release.input_size, paper.release
-    model = open_clip.create_model(name, pretrained=None, force_image_size=size)
+    with without_logs():  # it would warn of the random weights that the file is about to replace
+        model = open_clip.create_model(name, pretrained=None, force_image_size=size)
     native = Preprocessing(size, release.mean, release.std, _CROP)
     return Encoder(model.visual, described("open_clip", name, {}), "projection", native), model  # type: ignore[arg-type]
 

@@ -49,12 +49,12 @@ def outline(suite: Suite) -> list[Outline]:
     """The cells of a suite in the order of `plan`. Raises `UserError` for unknown names and wrong parameters."""
     methods = [METHODS.create(spec) for spec in with_controls(suite)]
     protocols = [PROTOCOLS.create(spec) for spec in suite.protocols]
-    distillers = [(spec_string(BACKBONES.create(spec)), None) for spec in dict.fromkeys(suite.backbones)]
-    judges = [spec_string(BACKBONES.create(spec)) for spec in dict.fromkeys(suite.eval_backbones or suite.backbones)]
+    distillers = list(dict.fromkeys(spec_string(BACKBONES.create(spec)) for spec in suite.backbones))
+    judging = suite.eval_backbones or suite.backbones
+    judges = list(dict.fromkeys(spec_string(BACKBONES.create(spec)) for spec in judging))
     found = []
     for dataset in dict.fromkeys(spec_string(DATASETS.create(spec)) for spec in suite.datasets):
-        for seed, ipc, method, card in grid(suite, methods, distillers):
-            distil = card[0] if card else None
+        for seed, ipc, method, distil in grid(suite, methods, distillers):
             seen = [judge for judge in judges if suite.transfer or distil in (None, judge)]
             evaluations = tuple((protocol, judge) for judge in seen for protocol in protocols)
             found.append(Outline(method, distil, dataset, ipc, seed, evaluations))

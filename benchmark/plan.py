@@ -7,7 +7,7 @@ sense become cells with a reason, which the runner records as `unsupported` with
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -21,6 +21,9 @@ from .identity import Cell, Evaluation, hashed
 from .records import jsonable
 
 FLOOR, CEILING = "random", "full"  # the controls
+
+
+Distiller = TypeVar("Distiller")
 
 
 def plan(suite: Suite, *, device: str = "auto") -> list[Cell]:
@@ -43,6 +46,8 @@ def plan(suite: Suite, *, device: str = "auto") -> list[Cell]:
         data = source.load()
         for seed, ipc, method, card in grid(suite, methods, distillers):
             seen = [e for e in _unique(evaluations) if suite.transfer or card is None or e.eval_backbone == card[0]]
+            if not seen and card is not None:
+                raise UserError(f"transfer: false evaluates sets of {card[0]} on it alone; name it in eval_backbones too")
             cell = _cell(method, card, source, data, ipc, seed, kind, seen)
             found.setdefault(cell.cell_hash, cell)
         del data
@@ -74,8 +79,8 @@ def cards(specs: Iterable[str]) -> dict[str, tuple[str, BackboneSpec]]:
 
 
 def grid(
-    suite: Suite, methods: Sequence[Method], distillers: Sequence[tuple[str, BackboneSpec]]
-) -> Iterator[tuple[int, int | None, Method, tuple[str, BackboneSpec] | None]]:
+    suite: Suite, methods: Sequence[Method], distillers: Sequence[Distiller]
+) -> Iterator[tuple[int, int | None, Method, Distiller | None]]:
     """Seed, IPC, method and distil backbone of each cell; axes that a method does not use are not walked."""
     for seed in suite.seeds:
         for ipc in suite.ipc:

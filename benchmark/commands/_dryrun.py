@@ -8,7 +8,7 @@ from ...core.errors import UserError
 from .. import estimate
 from ..outline import outline, record_keys
 from ..plan import describe, device_kind, plan
-from ..records import done_hashes, load_records
+from ..records import FILE, done_hashes, load_records
 
 
 def dry_run(suite: Any, out: Path, device: str) -> int:
@@ -16,12 +16,12 @@ def dry_run(suite: Any, out: Path, device: str) -> int:
     are then told by their specs; seconds per cell come from the records of this and neighbouring runs."""
     kind = device_kind(device)
     outlines = outline(suite)
+    done = record_keys(load_records([out])) if (out / FILE).exists() else set()
     try:
         _planned(plan(suite, device=device), out)
     except UserError as missing:
         print(f"not here yet: {missing}")
-        _outlined(outlines, out)
-    done = record_keys(load_records([out])) if (out / "records.jsonl").exists() else set()
+        _outlined(outlines, done)
     left = [cell.left(done) for cell in outlines]
     sizes = estimate.known_sizes(cell.dataset for cell in left if cell.evaluations)
     found = estimate.estimate(left, sizes, kind)
@@ -31,7 +31,7 @@ def dry_run(suite: Any, out: Path, device: str) -> int:
 
 def _planned(cells: list, out: Path) -> None:
     records = []
-    for file in out.parent.glob("*/records.jsonl"):
+    for file in out.parent.glob(f"*/{FILE}"):
         with contextlib.suppress(UserError):  # a neighbour that cannot be read gives no estimate
             records += load_records([file])
     rows = describe(cells, done_hashes(out), records)
@@ -44,8 +44,7 @@ def _planned(cells: list, out: Path) -> None:
     print(f" and {unknown} cells of unknown time (no earlier run of their kind in {out.parent})" if unknown else "")
 
 
-def _outlined(outlines: list, out: Path) -> None:
-    done = record_keys(load_records([out])) if (out / "records.jsonl").exists() else set()
+def _outlined(outlines: list, done: set) -> None:
     todo = 0
     for cell in outlines:
         left = len(cell.left(done).evaluations)
