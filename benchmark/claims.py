@@ -6,6 +6,7 @@ data too: results/published/names.yaml. A claimed number never becomes one of ou
 
 import csv
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -109,6 +110,16 @@ def _claim(row: dict[str, str], where: str) -> Claim:
     return Claim(**{**texts, **numbers, "ipc": ipc, "distill_backbone": row["distill_backbone"] or None})
 
 
+Identity = tuple[str, tuple[tuple[str, Any], ...]]  # plugin name and its parameters, sorted
+Key = tuple[int | Identity | None, ...]  # IPC; method, distil backbone, dataset, protocol, eval backbone
+
+
+def identity(spec: str, location: Sequence[str]) -> Identity:
+    """Name and parameters of a spec, without those that only say where data lies."""
+    name, values = parse_spec(spec)
+    return name, tuple(sorted((key, value) for key, value in values.items() if key not in location))
+
+
 @dataclass(frozen=True)
 class PaperNames:
     """One paper's names in our specs."""
@@ -138,8 +149,8 @@ class Names:
             raise UserError(f"cannot read the names of published cells in {file}: {' '.join(str(error).split())}") from None
         return cls(papers, location, sizes, overrides or Overrides())
 
-    def wanted(self, claim: Claim) -> "Wanted | None":
-        """What a record must be to answer for `claim`; None where the paper's cell has no name here."""
+    def wanted(self, claim: Claim) -> list[Key] | None:
+        """The keys of the records that answer for `claim`, several for a mean over backbones; None where the cell has no name."""
         paper = self.papers.get(claim.paper)
         if paper is None or claim.metric != "top1" or claim.target != claim.dataset:
             return None
@@ -150,15 +161,17 @@ class Names:
         dataset = paper.datasets.get(claim.dataset)
         if method is None or dataset is None or None in judges or (claim.distill_backbone and distil is None):
             return None
-        known = [judge for judge in judges if judge is not None]
-        return Wanted(
-            self._identity(method),
-            None if distil is None else self._identity(distil),
-            [self._identity(judge) for judge in known],
-            self._identity(dataset),
-            claim.ipc,
-            self._identity(paper.protocol),
-        )
+        fixed = (claim.ipc, *(self.identity(spec) for spec in (method, distil, dataset, paper.protocol)))
+        return [(*fixed, self.identity(judge)) for judge in judges]
+
+    def key(self, record: dict[str, Any]) -> Key:
+        """What tells the cell of `record` from others, as `wanted` writes it. Stand-ins are in the record already."""
+        names = ("method_spec", "distill_backbone", "dataset", "protocol_spec", "eval_backbone")
+        return (record["ipc"], *(record[name] and identity(record[name], self.location) for name in names))
+
+    def identity(self, spec: str | None) -> Identity | None:
+        """The identity of a spec of ours, or of its stand-in."""
+        return None if spec is None else identity(self.overrides.swap(spec), self.location)
 
     def published_sizes(self, dataset: str) -> Sequence[int] | None:
         """Train images, test images and classes of the dataset `dataset` (a spec of ours), where a paper uses it."""
@@ -169,57 +182,24 @@ class Names:
                     return self.sizes[name]
         return None
 
-    def _identity(self, spec: str) -> "Identity":
-        return identity(self.overrides.swap(spec), self.location)
-
-
-Identity = tuple[str, tuple[tuple[str, Any], ...]]  # plugin name and its parameters, sorted
-
-
-def identity(spec: str, location: Sequence[str]) -> Identity:
-    """Name and parameters of a spec, without those that only say where data lies."""
-    name, values = parse_spec(spec)
-    return name, tuple(sorted((key, value) for key, value in values.items() if key not in location))
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """The identity of the records that answer for a claimed cell; several `judges` stand for a mean over them."""
-
-    method: Identity
-    distil: Identity | None
-    judges: list[Identity]
-    dataset: Identity
-    ipc: int | None
-    protocol: Identity
-
-    def answers(self, record: dict[str, Any], location: Sequence[str]) -> bool:
-        distil = record["distill_backbone"]
-        return (
-            record["ipc"] == self.ipc
-            and identity(record["method_spec"], location) == self.method
-            and (None if distil is None else identity(distil, location)) == self.distil
-            and identity(record["eval_backbone"], location) in self.judges
-            and identity(record["dataset"], location) == self.dataset
-            and identity(record["protocol_spec"], location) == self.protocol
-        )
-
 
 def against(
     claims: Sequence[Claim], records: Sequence[dict[str, Any]], names: Names, points: float = POINTS
 ) -> list[Comparison]:
     """Every claim beside what `records` say. A difference is outside when it exceeds max(`points`, 3 s), s the root of the
     summed squares of both standard deviations. Raises `UserError` for records that cannot stand in one cell."""
-    return [_compare(claim, records, names, points) for claim in claims]
+    by_key = defaultdict(list)
+    for record in records:
+        by_key[names.key(record)].append(record)
+    return [_compare(claim, names.wanted(claim) or [], by_key, points) for claim in claims]
 
 
-def _compare(claim: Claim, records: Sequence[dict[str, Any]], names: Names, points: float) -> Comparison:
-    wanted = names.wanted(claim)
-    found = [r for r in records if wanted is not None and wanted.answers(r, names.location)]
-    if wanted is None or not found:
+def _compare(claim: Claim, keys: list[Key], by_key: Mapping[Key, list[dict[str, Any]]], points: float) -> Comparison:
+    found = [record for key in dict.fromkeys(keys) for record in by_key.get(key, ())]
+    if not found:
         return Comparison(claim, Value(), None)
     frame = pd.DataFrame(found)
     check_comparable(frame)
-    measured = mean_value(frame, len(wanted.judges))
+    measured = mean_value(frame, len(dict.fromkeys(keys)))
     spread = math.hypot(claim.std or 0.0, measured.std or 0.0)
     return Comparison(claim, measured, None if measured.mean is None else max(points, SIGMAS * spread))
