@@ -150,7 +150,7 @@ class Names:
         return cls(papers, location, sizes, overrides or Overrides())
 
     def wanted(self, claim: Claim) -> list[Key] | None:
-        """The keys of the records that answer for `claim`, several for a mean over backbones; None where the cell has no name."""
+        """Keys of the records that answer for `claim`, several for a mean over backbones; None where the cell has no name."""
         paper = self.papers.get(claim.paper)
         if paper is None or claim.metric != "top1" or claim.target != claim.dataset:
             return None

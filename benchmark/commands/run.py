@@ -55,6 +55,7 @@ def main(args: argparse.Namespace) -> int:
     from ..progress import reporter
     from ..runner import run_plan
 
+    claims = published(suite.claims)  # a misspelt table is told before anything runs
     cells = plan(suite, device=args.device)
     summary = run_plan(
         cells,
@@ -67,8 +68,8 @@ def main(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
     )
     report(cells, out)
-    if suite.claims:
-        print(claimed(suite.claims, out, args.override))
+    if claims:
+        print(beside(claims, out, args.override))
     return int(summary.failed > 0)
 
 
@@ -130,15 +131,23 @@ def report(cells: list, out: Path) -> None:
     print(f"records: {out / 'records.jsonl'}")
 
 
-def claimed(tables: list[str], out: Path, overrides: list[str]) -> str:
-    """The published tables that a suite reproduces, beside what `out` holds."""
+def published(tables: list[str]) -> list:
+    """The claims of the published tables that a suite reproduces."""
+    if not tables:
+        return []
+    from ..claims import chosen_tables, read_claims, shipped
+
+    return chosen_tables(read_claims(shipped()), tables)
+
+
+def beside(claims: list, out: Path, overrides: list[str]) -> str:
+    """The claims beside what `out` holds."""
     from .. import claims_table
-    from ..claims import Names, against, chosen_tables, read_claims, shipped
+    from ..claims import Names, against
     from ..overrides import Overrides
     from ..records import load_records
 
     stand_ins = Overrides.parse(overrides)
-    claims = chosen_tables(read_claims(shipped()), tables)
     return claims_table.text(against(claims, load_records([out]), Names.read(overrides=stand_ins)), stand_ins.notes())
 
 

@@ -65,3 +65,10 @@ def test_records_of_stand_ins_get_a_folder_of_their_own(file):
 def test_override_needs_a_suite(capsys):
     assert main(["run", "-m", "random", "--override", "random=full"]) == 2
     assert "give --suite" in capsys.readouterr().err
+
+
+def test_a_published_table_that_does_not_exist_is_told_before_anything_runs(tmp_path, capsys):
+    (tmp_path / "a.yaml").write_text("methods: [random]\nbackbones: [mini_vit_mae]\nclaims: lgm-7\n")
+    assert main(["run", "--suite", str(tmp_path / "a.yaml"), "--out", str(tmp_path / "out")]) == 2
+    assert "unknown published table 'lgm-7'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
