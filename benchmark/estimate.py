@@ -92,7 +92,7 @@ class _Sum:
         whole = not cell.method.uses_ipc
         images = sizes.train if whole else sizes.classes * (cell.ipc or 1)
         seconds = 0.0
-        if cell.distil is not None:
+        if cell.distil is not None and not cell.stored:
             seconds = self._pass(cell.dataset, cell.distil, work, sizes)
             self.memory = max(self.memory, self._peak(self.costs[cell.distil], work))
             if not whole:

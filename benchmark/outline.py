@@ -1,7 +1,7 @@
 """The cells of a suite by their specs alone: nothing is loaded, so that a suite can be looked at before its data is here."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core.backbone import BACKBONES
@@ -24,6 +24,7 @@ class Outline:
     ipc: int | None
     seed: int
     evaluations: tuple[tuple[Protocol, str], ...]  # protocol, eval backbone
+    stored: bool = False  # the set is there, from an evaluation that is done
 
     @property
     def label(self) -> str:
@@ -40,9 +41,8 @@ class Outline:
     def left(self, done: Collection[Key]) -> "Outline":
         """This outline without the evaluations that are done."""
         pairs = zip(self.evaluations, self.evaluation_keys(), strict=True)
-        return Outline(
-            self.method, self.distil, self.dataset, self.ipc, self.seed, tuple(e for e, key in pairs if key not in done)
-        )
+        left = tuple(evaluation for evaluation, key in pairs if key not in done)
+        return replace(self, evaluations=left, stored=len(left) < len(self.evaluations))
 
 
 def outline(suite: Suite) -> list[Outline]:

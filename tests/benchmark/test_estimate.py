@@ -96,6 +96,14 @@ def test_what_is_recorded_is_not_counted(flat):
     assert estimate([cell.left(failed) for cell in cells], SIZES, "cpu").flops > 0
 
 
+def test_a_set_that_is_there_is_not_distilled_again(flat):
+    (cell,) = outline(made(["lgm[steps=4]"], protocols=("knn", "ridge-probe")))
+    left = cell.left(cell.evaluation_keys()[:1])
+    assert len(left.evaluations) == 1
+    assert estimate([left], SIZES, "cpu").distil_seconds == 0
+    assert estimate([cell.left(())], SIZES, "cpu").distil_seconds > 0
+
+
 def test_unknown_methods_and_sizes_are_named_and_left_out(flat, fake_plugins):
     found = estimate(outline(made(["fake", "herding"], backbones=["fake_net"])), SIZES, "cpu")
     assert found.unknown == ("fake · fake_net · digits · ipc 1 · seed 0",)
