@@ -2,8 +2,8 @@
 
     dset, warnings = read_external(Path("data.pth"), data, "auto")
 
-Backbones normalise their input themselves, so a set has to hold pixels in [0, 1]. Normalising twice ruins accuracy (probably the
-cause of the 2 % that a user reported in issue 3 of LGM's repository); such values are told, and undone.
+Backbones normalise their input themselves, so a set has to hold pixels in [0, 1]. Normalising twice ruins accuracy (probably
+the cause of the 2 % that a user reported in issue 3 of LGM's repository); such values are told, and undone.
 """
 
 import re
