@@ -6,6 +6,7 @@ deviation over distillation seeds, or, where there is one such seed only, over p
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -16,8 +17,7 @@ from .values import MISSING, Column, Frame, Table, Value, count_text, mean_value
 
 
 def tables(records: Sequence[dict], metric: str = "top1", protocol: str | None = None) -> list[Table]:
-    """The tables of `metric`: one per (dataset, IPC, protocol) for `top1` and `worst_group`, one per (dataset, IPC) for
-    `seconds` and `memory`.
+    """The tables of `metric`: per (dataset, IPC, protocol) for accuracies, per (dataset, IPC) for `seconds` and `memory`.
 
     `protocol` keeps the evaluations of one protocol (name or spec). Raises `UserError` where there is nothing to show, or
     where a table would mix what cannot be compared.
@@ -25,6 +25,7 @@ def tables(records: Sequence[dict], metric: str = "top1", protocol: str | None =
     builders: dict[str, Callable[[Frame], Table]] = {
         "top1": accuracy,
         "worst_group": worst_group,
+        "relative": relative,
         "seconds": speed,
         "memory": memory,
     }
@@ -37,7 +38,7 @@ def tables(records: Sequence[dict], metric: str = "top1", protocol: str | None =
     if metric == "worst_group":
         chosen = with_groups(chosen)
     frame: Frame = pd.DataFrame(chosen)
-    keys = ["dataset", "protocol_spec"] if builders[metric] in (accuracy, worst_group) else ["dataset"]
+    keys = ["dataset"] if metric in ("seconds", "memory") else ["dataset", "protocol_spec"]
     built = []
     for _, group in frame.groupby(keys, sort=False):
         check_comparable(group)
@@ -105,6 +106,23 @@ def accuracy(group: Frame, title: str = "Accuracy", what: str = "top-1", *notes:
         *conditions(group, timed=False),
     ]
     return Table(f"{title}: {_where(group)}, {first['protocol_spec']}", caption, columns, rows, facts=_facts(group))
+
+
+def relative(group: Frame) -> Table:
+    """Top-1 of each set as a percentage of what the same method reaches when it distils with the eval backbone itself: the
+    normalised accuracy of LGM's table 6. Sets of no backbone, and columns without such a set, stay empty."""
+    key = ["method_spec", "eval_backbone"]
+    own = group[(group["distill_backbone"] == group["eval_backbone"]) & (group["status"] == "ok")]
+    base = own.groupby(key)["top1"].mean().rename("_own")
+    scaled = group[group["distill_backbone"].notna()].join(base, on=key)
+    scaled = scaled[scaled["_own"].notna()]
+    if scaled.empty:
+        raise UserError("no set was evaluated on the backbone that distilled it; there is nothing to be relative to")
+    factor = 100 / scaled["_own"]
+    seeds = [[top1 * by for top1 in tops] for tops, by in zip(scaled["top1_per_seed"], factor, strict=True)]
+    table = accuracy(scaled.assign(top1=scaled["top1"] * factor, top1_per_seed=seeds))
+    caption = ["in percent of the same method's top-1 with the eval backbone as distil backbone", *table.caption]
+    return replace(table, title=table.title.replace("Accuracy", "Relative accuracy"), caption=caption)
 
 
 def speed(group: Frame) -> Table:

@@ -11,6 +11,10 @@ class UserError(Exception):
     """Bad input. The message is one line that names the input and says what to do; the CLI prints it and exits with 2."""
 
 
+class NotHere(UserError):
+    """Published data or weights that are not on this machine, and could not be downloaded."""
+
+
 class DiskError(UserError):
     """What a run makes cannot be stored, so the run cannot go on."""
 

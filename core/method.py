@@ -11,6 +11,16 @@ from .run import Run
 from .sets import DistilledSet
 
 
+@dataclass(frozen=True)
+class Work:
+    """Views that pass through the backbone, for the estimate of a dry run. Features that the bank holds count once."""
+
+    forward: int = 0  # without a graph
+    backward: int = 0  # with one, and back to the pixels
+    banked: tuple[str, ...] = ()  # splits whose centre-view features are read from the bank
+    images: int = 0  # that are optimised at once
+
+
 class Method:
     """A distillation method: a frozen dataclass whose fields are its parameters.
 
@@ -47,6 +57,10 @@ class Method:
         own = getattr(self, "steps", None)
         return self if own is None else dataclasses.replace(cast(Any, self), steps=min(steps, own))
 
+    def work(self, train: int, classes: int, ipc: int) -> Work | None:
+        """Views through the backbone for a train split of `train` images; None where nobody knows."""
+        return None
+
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         """`ipc` images per class of `data`, distilled with `backbone`.
 
@@ -78,6 +92,10 @@ class Protocol:
 
     def supports(self, dset: DistilledSet) -> str | None:
         """A one-line reason why this set cannot be judged by this protocol, or None."""
+        return None
+
+    def work(self, images: int, whole: bool) -> Work | None:
+        """Views through the backbone for a set of `images` images, or for the whole train split; None where nobody knows."""
         return None
 
     def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:

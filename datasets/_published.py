@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..core.data import DataSource, ImageData
-from ..core.errors import UserError
+from ..core.errors import NotHere, UserError
 from ..core.params import Count, Positive
 from ._encoded import each
 from ._files import check_header, file_data
@@ -58,7 +58,7 @@ class FileSet(DataSource):
         train, test = first_of_classes(train, self.train_limit), first_of_classes(test, self.test_limit)
         return file_data(self.name, train, test, names, self.size, self.memory_limit_gb, self.group_names)
 
-    def missing(self, reason: str) -> UserError:
+    def missing(self, reason: str) -> NotHere:
         """What to do about data that is not there."""
         return missing(self.name, self.root, self.folder, reason, self.manual)
 
@@ -93,10 +93,10 @@ class FileSet(DataSource):
                 yield f"{self.home}: {count:,} {split} images instead of {due:,}; download or unpack it again"
 
 
-def missing(name: str, root: Path, folder: str, reason: str, cure: str) -> UserError:
+def missing(name: str, root: Path, folder: str, reason: str, cure: str) -> NotHere:
     """The error of a set that is not, or not whole, in `folder` under `root`."""
     root = root.expanduser().absolute()
-    return UserError(f"{name} is missing or corrupt under {root} ({reason}); expected {root / folder}: {cure}")
+    return NotHere(f"{name} is missing or corrupt under {root} ({reason}); expected {root / folder}: {cure}")
 
 
 def image_findings(files: list[Path]) -> Iterator[str]:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from ..core.backbone import Backbone
 from ..core.data import ImageData
-from ..core.method import PROTOCOLS, Evaluation, Protocol
+from ..core.method import PROTOCOLS, Evaluation, Protocol, Work
 from ..core.params import Count
 from ..core.run import Run
 from ..core.sets import DistilledSet
@@ -30,6 +30,9 @@ class NearestNeighbours(Protocol):
 
     def supports(self, dset: DistilledSet) -> str | None:
         return no_class_targets(dset)
+
+    def work(self, images: int, whole: bool) -> Work:
+        return Work(forward=0 if whole else images, banked=("train", "test") if whole else ("test",))
 
     def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:
         own = F.normalize(set_features(backbone, data, dset, run)[0], dim=1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..core.backbone import Backbone
 from ..core.data import ImageData, stage
-from ..core.method import PROTOCOLS, Evaluation, Protocol
+from ..core.method import PROTOCOLS, Evaluation, Protocol, Work
 from ..core.params import Count, Positive
 from ..core.real import resident
 from ..core.run import Run
@@ -82,6 +82,10 @@ class LinearProbe(Protocol):
         """Distinct views of each of n images; epoch e sees view e modulo this number."""
         return min(epochs, max(self.min_views, self.view_budget // n))
 
+    def work(self, images: int, whole: bool) -> Work:
+        copies = self.views_per_image(images, self.full_epochs if whole else self.epochs)
+        return Work(forward=images * copies, banked=("test",))
+
     def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:
         epochs = self.epochs if isinstance(dset.images, Tensor) else self.full_epochs
         copies = self.views_per_image(len(dset), epochs)
@@ -114,6 +118,9 @@ class LGMProbe(Protocol):
 
     def supports(self, dset: DistilledSet) -> str | None:
         return no_class_targets(dset)
+
+    def work(self, images: int, whole: bool) -> Work:
+        return Work(forward=images * self.seeds * (self.full_epochs if whole else self.epochs), banked=("test",))
 
     def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:
         small = isinstance(dset.images, Tensor)

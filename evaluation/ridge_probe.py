@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..core.backbone import Backbone
 from ..core.data import ImageData, stratified_indices
-from ..core.method import PROTOCOLS, Evaluation, Protocol
+from ..core.method import PROTOCOLS, Evaluation, Protocol, Work
 from ..core.params import Count
 from ..core.run import Run
 from ..core.sets import DistilledSet
@@ -97,6 +97,9 @@ class RidgeProbe(Protocol):
 
     def supports(self, dset: DistilledSet) -> str | None:
         return no_class_targets(dset)
+
+    def work(self, images: int, whole: bool) -> Work:
+        return Work(forward=0 if whole else images, banked=("train", "test"))
 
     def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:
         features = set_features(backbone, data, dset, run)[0]

@@ -30,7 +30,7 @@ from torch import Tensor
 from ..core.backbone import Backbone
 from ..core.data import ImageData
 from ..core.engine import FeatureEngine, Objective
-from ..core.method import METHODS, Method
+from ..core.method import METHODS, Method, Work
 from ..core.optimise import Schedule, optimise
 from ..core.params import Count, Natural, NonNegative, Positive
 from ..core.real import RealBatches
@@ -88,6 +88,10 @@ class CLPDD(Method):
 
     def __post_init__(self) -> None:
         refuse_growth_from_images(self.init, self.grow_every)
+
+    def work(self, train: int, classes: int, ipc: int) -> Work:
+        views = self.steps * classes * ipc * len(self.views())
+        return Work(views + train * self.real_views, views, ("train",), classes * ipc)
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         labels = class_labels(data.num_classes, ipc)

@@ -27,7 +27,7 @@ from ..core.backbone import BACKBONES, Backbone
 from ..core.data import ImageData
 from ..core.engine import FeatureEngine, Objective
 from ..core.errors import UserError
-from ..core.method import METHODS
+from ..core.method import METHODS, Work
 from ..core.optimise import Schedule, optimise, render_all
 from ..core.params import Count, NonNegative, Positive
 from ..core.real import RealBatches
@@ -90,6 +90,10 @@ class Duet(CLPDD):
         super().__post_init__()
         if self.anchor and self.init == "noise":
             raise UserError("init=noise starts from no real image to anchor to: give anchor=0, or init=centroid")
+
+    def work(self, train: int, classes: int, ipc: int) -> Work | None:
+        """Nothing is known of what a view costs under further backbones."""
+        return None if self.also else super().work(train, classes, ipc)
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         labels = class_labels(data.num_classes, ipc)

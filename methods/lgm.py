@@ -24,7 +24,7 @@ from torch import Tensor
 from ..core.backbone import Backbone
 from ..core.data import ImageData
 from ..core.engine import FeatureEngine, Objective
-from ..core.method import METHODS, Method
+from ..core.method import METHODS, Method, Work
 from ..core.optimise import Schedule, optimise
 from ..core.params import Count, Natural, Positive
 from ..core.real import LiveBatches, RealBatches
@@ -79,6 +79,13 @@ class LGM(Method):
 
     def __post_init__(self) -> None:
         refuse_growth_from_images(self.init, self.grow_every)
+
+    def work(self, train: int, classes: int, ipc: int) -> Work:
+        random = View.parse(self.augment).random
+        views = classes * ipc * (self.copies if random else 1)
+        real = self.steps * min(views, train) if self.real == "live" else train * self.real_views * random
+        banked = ("train",) * (self.real == "bank" and not random)
+        return Work(self.steps * views + real, self.steps * views, banked, classes * ipc)
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         labels = class_labels(data.num_classes, ipc)

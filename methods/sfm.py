@@ -21,7 +21,7 @@ from torch import Tensor
 from ..core.backbone import Backbone
 from ..core.data import ImageData
 from ..core.engine import FeatureEngine, Objective
-from ..core.method import METHODS, Method
+from ..core.method import METHODS, Method, Work
 from ..core.optimise import Schedule, optimise
 from ..core.params import Count, Natural, Positive
 from ..core.ridge import one_hot
@@ -74,6 +74,12 @@ class SFM(Method):
 
     def __post_init__(self) -> None:
         refuse_growth_from_images(self.init, self.grow_every)
+
+    def work(self, train: int, classes: int, ipc: int) -> Work:
+        random = View.parse(self.augment).random
+        views = self.steps * classes * ipc * (self.copies if random else 1)
+        banked = random and self.real_views
+        return Work(views + train * (self.real_views if banked else 0), views, () if banked else ("train",), classes * ipc)
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         labels = class_labels(data.num_classes, ipc)

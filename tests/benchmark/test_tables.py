@@ -86,6 +86,17 @@ def test_an_unknown_protocol_names_those_there_are():
         tables(grid(), protocol="knn")
 
 
+def test_relative_accuracy_is_100_on_the_diagonal_and_scales_each_column_by_it():
+    """LGM's table 6: nearest-neighbour accuracy normalised by that of the eval backbone's own set."""
+    (table,) = tables(grid(("clpdd",)), "relative")
+    own, other = BACKBONES[0], BACKBONES[1]
+    assert cell(table, "clpdd", own, own).mean == pytest.approx(100)
+    assert cell(table, "clpdd", other, own).mean == pytest.approx(100 * 50 / 60)
+    assert "random" not in {method for (method, _), _ in table.rows}
+    with pytest.raises(UserError, match="nothing to be relative to"):
+        tables([record("random", None)], "relative")
+
+
 def test_speed_adds_cold_and_warm_features_to_distilling_and_counts_a_set_once():
     table = tables(grid(seeds=(0, 1)), "seconds")[0]
     value = cell(table, "clpdd", BACKBONES[0], "cold total s")
