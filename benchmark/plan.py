@@ -36,7 +36,7 @@ def plan(suite: Suite, *, device: str = "auto") -> list[Cell]:
         raise UserError("no mini backbone is installed; name a backbone")
     cards = _cards([*names, *(suite.eval_backbones or [])])
     sources = [DATASETS.create(spec) for spec in suite.datasets]
-    evaluations = [_evaluation(p, *cards[name]) for name in suite.eval_backbones or names for p in protocols]
+    evaluations = _evaluations(protocols, [cards[name] for name in suite.eval_backbones or names])
     distillers = _unique([cards[name] for name in names])
     found: dict[str, Cell] = {}
     for source in sources:
@@ -86,9 +86,16 @@ def _grid(
                     yield seed, ipc if method.uses_ipc else None, method, card
 
 
-def _evaluation(protocol: Protocol, name: str, card: BackboneSpec) -> Evaluation:
-    params = jsonable(resolved(protocol))
-    return Evaluation(protocol.name, spec_string(protocol), params, protocol.version, name, jsonable(card.to_json()))
+def _evaluations(protocols: Sequence[Protocol], judges: Sequence[tuple[str, BackboneSpec]]) -> list[Evaluation]:
+    """Every protocol on every eval backbone; protocols that use none stand once, at the end."""
+    others = dict.fromkeys(spec for p in protocols if (spec := p.judging_data) is not None)
+    fingerprints = {spec: DATASETS.create(spec).load().fingerprint for spec in others}
+    bound = [(p, name, jsonable(card.to_json())) for name, card in judges for p in protocols if p.uses_backbone]
+    unbound = [(p, None, None) for p in protocols if not p.uses_backbone]
+    return [
+        Evaluation(p.name, spec_string(p), jsonable(resolved(p)), p.version, name, card, fingerprints.get(p.judging_data or ""))
+        for p, name, card in [*bound, *unbound]
+    ]
 
 
 def _cell(

@@ -5,6 +5,7 @@ failed cell shows its status. Numbers are means over distillation seeds; the spr
 deviation over distillation seeds, or, where there is one such seed only, over probe seeds, and then marked with `*`.
 """
 
+import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -55,7 +56,12 @@ def check_comparable(group: Frame) -> None:
 
 
 def accuracy(group: Frame) -> Table:
-    """Top-1 of every row on every eval backbone; `own` = same backbone, `transfer` = mean over the others."""
+    """Top-1 of every row on every eval backbone; `own` = same backbone, `transfer` = mean over the others.
+
+    A protocol that uses no backbone has a column for each of its parts instead.
+    """
+    if group["eval_backbone"].isna().all():
+        return _accuracy_by_part(group)
     backbones = list(dict.fromkeys(group["eval_backbone"]))
     columns = [*backbones, *(["own", "transfer"] if group["distill_backbone"].notna().any() else []), "mean"]
 
@@ -75,9 +81,45 @@ def accuracy(group: Frame) -> Table:
         f"top-1 % of protocol {first['protocol_spec']} version {first['protocol_version']}; "
         "own: distil = eval backbone, transfer: mean over the others",
         spread_text(rows),
+        *_off_label(group),
         *conditions(group, timed=False),
     ]
     return Table(f"Accuracy: {_where(group)}, {first['protocol_spec']}", caption, columns, rows, facts=_facts(group))
+
+
+def _accuracy_by_part(group: Frame) -> Table:
+    names = list(dict.fromkeys(name for parts in group["parts"] for name in parts)) or ["top1"]
+    parts = {name: _of_part(group, name) for name in names}
+
+    def values(rows: Frame) -> list[Value]:
+        each = max(1, rows["distill_backbone"].nunique())
+        return [mean_value(part.loc[rows.index], each) for part in parts.values()]
+
+    rows = [(label, values(part)) for label, part in _rows(group)]
+    first = group.iloc[0]
+    caption = [
+        f"top-1 % of protocol {first['protocol_spec']} version {first['protocol_version']}",
+        spread_text(rows),
+        *conditions(group, timed=False),
+    ]
+    return Table(f"Accuracy: {_where(group)}, {first['protocol_spec']}", caption, names, rows, facts=_facts(group))
+
+
+def _of_part(group: Frame, name: str) -> Frame:
+    """The records with the accuracy of one part in the place of the whole."""
+    scores = [list(parts.get(name, [])) for parts in group["parts"]]
+    means = [statistics.fmean(values) if values else None for values in scores]
+    return group.assign(top1=pd.Series(means, group.index, dtype=float), top1_per_seed=scores)
+
+
+def _off_label(group: Frame) -> list[str]:
+    """Caption line that names the sets whose labels their method does not read, if there are any."""
+    if "labels_of" not in group:
+        return []
+    return [
+        f"off-label use, labels are those of the {of}, which the method never read: {', '.join(rows['method_spec'].unique())}"
+        for of, rows in group.groupby("labels_of", sort=False)
+    ]
 
 
 def speed(group: Frame) -> Table:
@@ -134,7 +176,7 @@ def memory(group: Frame) -> Table:
 
 
 def _rows(group: Frame, means: bool = True) -> list[tuple[tuple[str, str], Frame]]:
-    """Rows in reading order: sets of no backbone (the floor), then each method, then sets of no IPC (the ceiling).
+    """Rows in reading order: sets of no backbone (the floor), then each method, then the full data (the ceiling).
 
     `means` adds one row per method with its mean over distil backbones.
     """
@@ -143,7 +185,8 @@ def _rows(group: Frame, means: bool = True) -> list[tuple[tuple[str, str], Frame
         parts = [((str(method), str(b)), part) for b, part in of_method.groupby("distill_backbone", sort=False)]
         unbound = of_method[of_method["distill_backbone"].isna()]
         if len(unbound):
-            (ceiling if unbound["ipc"].isna().all() else floor).append(((str(method), MISSING), unbound))
+            whole = unbound["ipc"].isna().all() and not (unbound["n_images"] == 0).all()  # the empty set has no IPC either
+            (ceiling if whole else floor).append(((str(method), MISSING), unbound))
         middle += parts
         if means and len(parts) > 1:
             middle.append(((str(method), f"mean of {len(parts)}"), of_method[of_method["distill_backbone"].notna()]))

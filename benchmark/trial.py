@@ -91,10 +91,11 @@ class Subject:
 
     @cached_property
     def method(self) -> Method:
-        """An instance with a handful of steps."""
+        """An instance with a handful of steps, and as small as the method knows to make itself."""
         method = METHODS.create(self.spec)
         fields = {f.name for f in dataclasses.fields(method)}  # type: ignore[arg-type]
-        return dataclasses.replace(method, steps=_STEPS) if "steps" in fields else method  # type: ignore[type-var]
+        steps = {"steps": _STEPS} if "steps" in fields else {}
+        return dataclasses.replace(method, **steps, **method.trial)  # type: ignore[type-var]
 
     def trial(self, ipc: int = 1, seed: int = 0, attempt: int = 0) -> Trial:
         """Distil with `ipc` and `seed`; another `attempt` repeats it."""

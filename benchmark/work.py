@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..core.backbone import BACKBONES, Backbone
 from ..core.bank import FeatureBank
 from ..core.data import DATASETS, ImageData
 from ..core.errors import Diverged, Unsupported, UserError
-from ..core.method import METHODS, PROTOCOLS
+from ..core.method import METHODS, PROTOCOLS, Protocol
 from ..core.params import build
 from ..core.run import Run
 from ..core.sets import DistilledSet
@@ -78,6 +77,15 @@ class CellRun:
             raise UserError(f"dataset {self.cell.dataset} changed while the run was going on")
         return data
 
+    def _judging_data(self, protocol: Protocol, evaluation: Evaluation, data: ImageData) -> ImageData:
+        """The dataset that judges: `data`, which the set was made from, unless the protocol names another."""
+        if protocol.judging_data is None:
+            return data
+        judging = DATASETS.create(protocol.judging_data).load()
+        if judging.fingerprint != evaluation.judging_fingerprint:
+            raise UserError(f"dataset {protocol.judging_data} changed while the run was going on")
+        return judging
+
     def _backbone(self, spec: str, card: dict[str, Any], meter: Meter) -> Backbone:
         """The backbone of `spec` on the device; the one that was there before is freed first."""
         if self._held is None or self._held[0] != spec:
@@ -127,6 +135,7 @@ class CellRun:
         seconds = {name: meter.seconds.get(name, 0.0) for name in ("features", "distill")}
         return dset, {
             "n_images": len(dset),
+            "labels_of": dset.labels_of,
             "seconds": {**seconds, "warmup": steps.warmup},
             "features_seconds_cold": bank.cold_seconds(),
             "features_seconds_warm": meter.seconds["warm"],
@@ -151,7 +160,11 @@ class CellRun:
         if (reason := protocol.supports(dset)) is not None:
             raise Unsupported(reason)
         meter = self._meter()
-        backbone = self._backbone(evaluation.eval_backbone, evaluation.eval_backbone_spec, meter)
+        backbone = None
+        if evaluation.eval_backbone is not None and evaluation.eval_backbone_spec is not None:
+            backbone = self._backbone(evaluation.eval_backbone, evaluation.eval_backbone_spec, meter)
+        with meter.phase("load"):
+            judging = self._judging_data(protocol, evaluation, data)
 
         def phase(name: str):
             return meter.phase(f"evaluate_{name}")
@@ -160,7 +173,7 @@ class CellRun:
         seed_everything(_PROBE_SEED)
         with meter.phase("evaluate"):
             run = Run(seed=_PROBE_SEED, device=self.device, bank=bank, phase=phase)
-            found = protocol.evaluate(backbone, data, dset, run=run)
+            found = protocol.evaluate(backbone, judging, dset, run=run)  # type: ignore[arg-type]
         record = self._record(evaluation, "ok", None, distilled)
         load = whole.seconds.get("load", 0.0) + meter.seconds.get("load", 0.0)
         seconds = {**meter.seconds, "load": load, "evaluate_features": meter.seconds.get("evaluate_features", 0.0)}
@@ -171,6 +184,7 @@ class CellRun:
             "top1": found.top1,
             "top1_per_seed": list(found.top1_per_seed),
             "details": found.details,
+            "parts": {name: list(values) for name, values in found.parts.items()},
             "seconds": {**record["seconds"], **seconds},
             "peak_bytes_by_phase": {**record["peak_bytes_by_phase"], **peaks, "load": loading},
         }
@@ -212,8 +226,7 @@ def checked(dset: DistilledSet) -> DistilledSet:
     """The set on the CPU, without a graph. Raises `Diverged` for pixels or targets that are not finite."""
     if not isinstance(dset, DistilledSet):
         raise TypeError(f"distill must return a DistilledSet, not {type(dset).__name__}")
-    tensors = {name: getattr(dset, name) for name in ("images", "labels", "targets", "indices")}
-    tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
+    tensors: dict[str, Any] = {name: tensor.detach().cpu() for name, tensor in dset.tensors().items()}
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise Diverged(f"the {name} of the distilled set are not finite")
@@ -236,4 +249,4 @@ _ROWS = 8192  # images per read, so that a bank larger than memory passes throug
 
 
 def _title(evaluation: Evaluation) -> str:
-    return f"{evaluation.protocol_spec} on {evaluation.eval_backbone}"
+    return evaluation.protocol_spec + (f" on {evaluation.eval_backbone}" if evaluation.eval_backbone else "")
