@@ -77,11 +77,12 @@ class CellRun:
             raise UserError(f"dataset {self.cell.dataset} changed while the run was going on")
         return data
 
-    def _judging_data(self, protocol: Protocol, evaluation: Evaluation, data: ImageData) -> ImageData:
+    def _judging_data(self, protocol: Protocol, evaluation: Evaluation, data: ImageData, meter: Meter) -> ImageData:
         """The dataset that judges: `data`, which the set was made from, unless the protocol names another."""
         if protocol.judging_data is None:
             return data
-        judging = DATASETS.create(protocol.judging_data).load()
+        with meter.phase("load"):
+            judging = DATASETS.create(protocol.judging_data).load()
         if judging.fingerprint != evaluation.judging_fingerprint:
             raise UserError(f"dataset {protocol.judging_data} changed while the run was going on")
         return judging
@@ -163,8 +164,7 @@ class CellRun:
         backbone = None
         if evaluation.eval_backbone is not None and evaluation.eval_backbone_spec is not None:
             backbone = self._backbone(evaluation.eval_backbone, evaluation.eval_backbone_spec, meter)
-        with meter.phase("load"):
-            judging = self._judging_data(protocol, evaluation, data)
+        judging = self._judging_data(protocol, evaluation, data, meter)
 
         def phase(name: str):
             return meter.phase(f"evaluate_{name}")

@@ -61,6 +61,19 @@ def test_every_fact_that_moves_features_moves_the_address(run, backbone, data, m
     assert key(*base) == key(make_backbone(), make_data(), *base[2:])
 
 
+def test_an_entry_is_filled_once_and_addressed_by_its_facts(run):
+    calls = []
+
+    def fill(out):
+        calls.append(out.shape)
+        out[:] = 7
+
+    for facts in ({"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1, "b": 3}):
+        assert torch.equal(run.bank.entry(facts, (2, 3), fill), torch.full((2, 3), 7.0))
+    assert calls == [(2, 3), (2, 3)]
+    assert len(run.bank.keys) == len(run.bank.misses) == 2
+
+
 def test_phases_are_reported_only_when_something_is_computed(run, backbone, data):
     from contextlib import contextmanager
 
