@@ -26,6 +26,7 @@ class Recipe:
     epochs: int | None = None
     steps: int | None = None
     cosine: bool = False  # to 0, else the rate is constant
+    learned_rate: bool = False  # take the set's student rate in the place of `lr`, where it has learned one
 
     def length(self, n: int) -> int:
         """Steps on n images; a last, smaller batch counts as one."""

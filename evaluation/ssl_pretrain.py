@@ -32,7 +32,7 @@ from ._lbfgs import fit_probe
 from ._students import Recipe, accuracies, balanced_subset, fine_tune, imitate, student_features
 
 RECIPES = {
-    "mkdt": Recipe(lr=0.1, weight_decay=1e-4, epochs=20),
+    "mkdt": Recipe(lr=0.1, weight_decay=1e-4, epochs=20, learned_rate=True),
     "krrst": Recipe(lr=0.1, weight_decay=1e-3, epochs=1000),
     "common": Recipe(lr=0.1, weight_decay=1e-4, steps=1000, cosine=True),
 }
@@ -105,7 +105,7 @@ class SSLPretrain(Protocol):
         dim = dset.targets.shape[1] if dset.targets is not None else 1  # the empty set has no targets
         student = build_student(self.student, self.size, dim, derive_seed(run.seed, f"student {seed}")).to(run.device)
         recipe = RECIPES[self.recipe]
-        if self.recipe == "mkdt":
+        if recipe.learned_rate:
             recipe = replace(recipe, lr=dset.extras.get("student_lr", recipe.lr))
         if self.steps is not None:
             recipe = replace(recipe, steps=self.steps)
