@@ -87,8 +87,10 @@ class CellRun:
             raise UserError(f"dataset {protocol.judging_data} changed while the run was going on")
         return judging
 
-    def _backbone(self, spec: str, card: dict[str, Any], meter: Meter) -> Backbone:
-        """The backbone of `spec` on the device; the one that was there before is freed first."""
+    def _backbone(self, spec: str | None, card: dict[str, Any] | None, meter: Meter) -> Backbone | None:
+        """The backbone of `spec` on the device, None for none; the one that was there before is freed first."""
+        if spec is None or card is None:
+            return None
         if self._held is None or self._held[0] != spec:
             self._held = None
             self._release_memory()
@@ -119,9 +121,7 @@ class CellRun:
     def _distill(self, data: ImageData, meter: Meter) -> tuple[DistilledSet, dict[str, Any]]:
         cell = self.cell
         method = build(METHODS.get(cell.method), cell.params, f"method {cell.method!r}")
-        backbone = None
-        if cell.distill_backbone is not None and cell.distill_backbone_spec is not None:
-            backbone = self._backbone(cell.distill_backbone, cell.distill_backbone_spec, meter)
+        backbone = self._backbone(cell.distill_backbone, cell.distill_backbone_spec, meter)
         bank = FeatureBank(phase=meter.phase, device=self.device)
         steps = StepMeter(meter, lambda facts: self.emit("step", **facts, peak=measure.peak_rss()))
         run = Run(seed=cell.distill_seed, device=self.device, bank=bank, progress=steps, phase=meter.phase)
@@ -161,9 +161,7 @@ class CellRun:
         if (reason := protocol.supports(dset)) is not None:
             raise Unsupported(reason)
         meter = self._meter()
-        backbone = None
-        if evaluation.eval_backbone is not None and evaluation.eval_backbone_spec is not None:
-            backbone = self._backbone(evaluation.eval_backbone, evaluation.eval_backbone_spec, meter)
+        backbone = self._backbone(evaluation.eval_backbone, evaluation.eval_backbone_spec, meter)
         judging = self._judging_data(protocol, evaluation, data, meter)
 
         def phase(name: str):

@@ -1,6 +1,7 @@
 """Training of students under evaluation: on a set's targets, then probed or fine-tuned on few labels."""
 
 import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,7 +33,7 @@ class Recipe:
         """Steps on n images; a last, smaller batch counts as one."""
         return self.steps if self.steps is not None else (self.epochs or 0) * -(-n // self.batch)
 
-    def run(self, module: nn.Module, n: int, loss_of, generator: torch.Generator) -> None:
+    def run(self, module: nn.Module, n: int, loss_of: Callable[[Tensor], Tensor], generator: torch.Generator) -> None:
         """Minimise `loss_of(indices)` over the parameters of `module`, over shuffled batches of 0 .. n-1."""
         steps = self.length(n)
         sgd = torch.optim.SGD(module.parameters(), lr=self.lr, momentum=0.9, weight_decay=self.weight_decay)
@@ -44,7 +45,7 @@ class Recipe:
             sgd.step()
 
 
-def _shuffled(n: int, size: int, generator: torch.Generator):
+def _shuffled(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
     """Endless batches: one permutation of 0 .. n-1 after the other."""
     while True:
         yield from torch.randperm(n, generator=generator).split(size)
@@ -105,11 +106,11 @@ def fine_tune(
 
 
 @torch.no_grad()
-def accuracies(student: Student, classifiers: list, split: Split, size: int) -> list[float]:
+def accuracies(student: Student, classifiers: Sequence[Callable[[Tensor], Tensor]], split: Split, size: int) -> list[float]:
     """Top-1 in percent of each classifier (features -> logits) on all images of a split; one pass for all of them."""
     student.eval()
     device = student.head.weight.device
-    hits = torch.zeros(len(classifiers))
+    hits = torch.zeros(len(classifiers), dtype=torch.float64)
     for indices in index_chunks(len(split), _CHUNK):
         features = student.features(stage(split.images[indices], size).to(device))
         labels = split.labels[indices].to(device)

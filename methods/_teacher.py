@@ -1,7 +1,8 @@
 """What the self-supervised methods and their controls share: a frozen backbone as the teacher, and sets of real images with
 its features as targets.
 
-The teacher sees each image at its own resolution, the student at `size` pixels.
+The student sees each image at `size` pixels. The teacher sees real images at its own resolution, and of what the student sees,
+where that is augmented, a resized copy.
 """
 
 from dataclasses import dataclass

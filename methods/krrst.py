@@ -59,12 +59,25 @@ def _checkpointed(network: Student, images: Tensor) -> Tensor:
     return features
 
 
+@dataclass(frozen=True)
+class PoolRecipe:
+    """How the networks of the pool are made and trained."""
+
+    student: str
+    size: int  # pixels
+    count: int
+    online: int  # steps of a network before it is drawn anew
+    lr: float
+    weight_decay: float
+    counter_resets: bool  # with a new network, as intended
+
+
 @dataclass
 class Pool:
     """Student networks at all stages of training on the set, one of which each outer step reads."""
 
-    method: "KRRST"
-    dim: int
+    recipe: PoolRecipe
+    dim: int  # of the targets
     run: Run
     networks: list[Student] = field(default_factory=list)
     optimisers: list[torch.optim.Optimizer] = field(default_factory=list)
@@ -72,15 +85,15 @@ class Pool:
     drawn: int = 0  # networks so far
 
     @classmethod
-    def started(cls, method: "KRRST", dim: int, images: Tensor, targets: Tensor, run: Run) -> "Pool":
-        """`pool` networks, each trained for a random 1 to `online` - 1 steps."""
-        pool = cls(method, dim, run)
+    def started(cls, recipe: PoolRecipe, dim: int, images: Tensor, targets: Tensor, run: Run) -> "Pool":
+        """`count` networks, each trained for a random 1 to `online` - 1 steps."""
+        pool = cls(recipe, dim, run)
         generator = run.generator("pool ages")
-        for _ in range(method.pool):
+        for _ in range(recipe.count):
             network = pool.new_network()
             pool.networks.append(network)
             pool.optimisers.append(pool.new_optimiser(network))
-            pool.steps.append(int(torch.randint(1, method.online, (), generator=generator)))
+            pool.steps.append(int(torch.randint(1, recipe.online, (), generator=generator)))
         for k, age in enumerate(pool.steps):
             for _ in range(age):
                 pool.train(k, images, targets)
@@ -89,11 +102,11 @@ class Pool:
     def new_network(self) -> Student:
         seed = derive_seed(self.run.seed, f"pool network {self.drawn}")
         self.drawn += 1
-        return build_student(self.method.student, self.method.size, self.dim, seed).to(self.run.device)
+        return build_student(self.recipe.student, self.recipe.size, self.dim, seed).to(self.run.device)
 
     def new_optimiser(self, network: Student) -> torch.optim.Optimizer:
-        method = self.method
-        return torch.optim.SGD(network.parameters(), lr=method.pool_lr, momentum=0.9, weight_decay=method.pool_decay)
+        lr, weight_decay = self.recipe.lr, self.recipe.weight_decay
+        return torch.optim.SGD(network.parameters(), lr=lr, momentum=0.9, weight_decay=weight_decay)
 
     def train(self, k: int, images: Tensor, targets: Tensor) -> None:
         """One step of network `k` on the whole set."""
@@ -104,13 +117,13 @@ class Pool:
 
     def update(self, k: int, images: Tensor, targets: Tensor) -> None:
         """After an outer step: train network `k` once more, or draw a new one where it has had `online` steps."""
-        if self.steps[k] < self.method.online:
+        if self.steps[k] < self.recipe.online:
             self.train(k, images, targets)
             self.steps[k] += 1
             return
         self.networks[k] = self.new_network()
         self.optimisers[k] = self.new_optimiser(self.networks[k])
-        if self.method.pool_reset == "intended":
+        if self.recipe.counter_resets:
             self.steps[k] = 0
 
 
@@ -146,7 +159,7 @@ class KRRST(Method):
         assert isinstance(initial.images, Tensor)
         assert initial.targets is not None
         images, targets = (nn.Parameter(t.to(run.device)) for t in (initial.images, initial.targets))
-        pool = Pool.started(self, teacher.dim, images.detach(), targets.detach(), run)
+        pool = Pool.started(self.pool_recipe, teacher.dim, images.detach(), targets.detach(), run)
         learned = [images, targets] if self.learn == "all" else [targets]
         adam = torch.optim.AdamW(learned, lr=self.lr, weight_decay=0)
         decay = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 1e-3, self.steps)
@@ -171,6 +184,11 @@ class KRRST(Method):
             indices=None,
             provenance={"initial_indices": chosen.tolist()},
         )
+
+    @property
+    def pool_recipe(self) -> PoolRecipe:
+        resets = self.pool_reset == "intended"
+        return PoolRecipe(self.student, self.size, self.pool, self.online, self.pool_lr, self.pool_decay, resets)
 
     def step_loss(self, network: Student, images: Tensor, targets: Tensor, x_real: Tensor, y_real: Tensor, run: Run) -> Tensor:
         """The outer loss through one network in eval mode; the set's features keep the activations of one chunk only."""

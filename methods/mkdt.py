@@ -59,6 +59,43 @@ def batches(n: int, size: int, steps: int, generator: torch.Generator) -> list[T
     return found[:steps]
 
 
+@dataclass(frozen=True)
+class Learned:
+    """The learnable tensors; pixels are in units of the student's normalised input, where the released rate belongs."""
+
+    pixels: nn.Parameter  # (n, 3, s, s)
+    targets: nn.Parameter  # (n, d)
+    rate: nn.Parameter  # scalar
+
+    @classmethod
+    def of(cls, initial: DistilledSet, rate: float, device: torch.device) -> "Learned":
+        assert isinstance(initial.images, Tensor)
+        assert initial.targets is not None
+        start = ((initial.images - MEAN) / STD, initial.targets, torch.tensor(rate))
+        return cls(*(nn.Parameter(tensor.to(device)) for tensor in start))
+
+    def images(self) -> Tensor:
+        """The images `(n, 3, s, s)`, in [0, 1] up to rounding, without a graph."""
+        return self.pixels.detach() * STD + MEAN
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """Back into [0, 1]."""
+        self.pixels.clamp_((0 - MEAN) / STD, (1 - MEAN) / STD)
+
+
+def match(loss_of: InnerLoss, learned: Learned, rows: list[Tensor], start: Tensor, goal: Tensor) -> Tensor:
+    """Set the gradients of the `learned` tensors for one path over the batches `rows`; returns the loss (detached scalar)."""
+    images = learned.images()
+    batched = [indices.to(images.device) for indices in rows]
+    loop = InnerLoop(loss_of, images, learned.targets.detach(), learned.rate.detach(), batched)
+    path = loop.descend(start)
+    loss, cotangent = matching_loss(path[-1], start, goal)
+    by_images, learned.targets.grad, learned.rate.grad = loop.backpropagate(path, cotangent)
+    learned.pixels.grad = by_images * STD
+    return loss
+
+
 @METHODS.register("mkdt")
 @dataclass(frozen=True)
 class MKDT(Method):
@@ -92,37 +129,26 @@ class MKDT(Method):
         kept = kept_epochs(self.start_epochs, self.match_epochs, self.scoring_epoch)
         experts = Experts(self.student, self.size, self.experts, self.expert_lr, kept)
         paths = [experts.trajectory(k, teacher, data, run) for k in range(self.experts)]
-        count = ipc * data.num_classes
-        if self.scoring_epoch is None:
-            chosen = random_images(data, count, run)
-        else:
-            chosen = highest(experts.losses(self.scoring_epoch, teacher, data, run), count)
+        chosen = self.initial_images(experts, teacher, data, ipc * data.num_classes, run)
         initial = taught(teacher, data, chosen, self.size)
-        assert isinstance(initial.images, Tensor)
-        assert initial.targets is not None
-        pixels = nn.Parameter(((initial.images - MEAN) / STD).to(run.device))
-        targets, rate = nn.Parameter(initial.targets.to(run.device)), nn.Parameter(torch.tensor(self.rate, device=run.device))
-        rates = {pixels: self.lr_images, targets: self.lr_targets, rate: self.lr_rate}
-        learned = {"all": [pixels, targets, rate], "targets": [targets, rate], "rate": [rate]}[self.learn]
-        sgd = torch.optim.SGD([{"params": [p], "lr": rates[p]} for p in learned], lr=self.lr_rate, momentum=_MOMENTUM)
+        learned = Learned.of(initial, self.rate, run.device)
+        sgd = self.optimiser(learned)
         loss_of = imitation_loss(build_student(self.student, self.size, teacher.dim, 0).to(run.device))
         visits, generator = self.visits(paths, run), run.generator("inner batches")
         for step in range(1, self.steps + 1):
-            rows = batches(len(pixels), self.batch, self.inner_steps, generator)
-            loss = self.match(loss_of, pixels, targets, rate, rows, *next(visits))
+            rows = batches(len(initial), self.batch, self.inner_steps, generator)
+            loss = match(loss_of, learned, rows, *next(visits))
             sgd.step()
-            if not (loss.isfinite() and rate.detach() > 0):
-                raise Diverged(f"loss is {loss.item()}, student rate {rate.item()} at step {step} of {self.steps}")
-            with torch.no_grad():
-                pixels.clamp_((0 - MEAN) / STD, (1 - MEAN) / STD)
+            if not (loss.isfinite() and learned.rate.detach() > 0):
+                raise Diverged(f"loss is {loss.item()}, student rate {learned.rate.item()} at step {step} of {self.steps}")
+            learned.clamp()
             run.progress(step, self.steps, loss.item())
-        moved = (pixels.detach() * STD + MEAN).clamp(0, 1).cpu()
         return replace(
             initial,
-            images=moved if self.learn == "all" else initial.images,
-            targets=targets.detach().cpu(),
+            images=learned.images().clamp(0, 1).cpu() if self.learn == "all" else initial.images,
+            targets=learned.targets.detach().cpu(),
             indices=None,
-            extras={"student_lr": rate.item()},
+            extras={"student_lr": learned.rate.item()},
             provenance={"initial_indices": chosen.tolist()},
         )
 
@@ -131,6 +157,18 @@ class MKDT(Method):
         """The epoch of the experts whose losses choose the initial images; None: they are random."""
         return {"random": None, "high_loss_first": 1, "high_loss_last": self.last_epoch}[self.init]
 
+    def initial_images(self, experts: Experts, teacher: Teacher, data: ImageData, count: int, run: Run) -> Tensor:
+        """Indices `(count,)` of the real images that the set starts from."""
+        if self.scoring_epoch is None:
+            return random_images(data, count, run)
+        return highest(experts.losses(self.scoring_epoch, teacher, data, run), count)
+
+    def optimiser(self, learned: Learned) -> torch.optim.Optimizer:
+        """SGD with momentum 0.5 over what `learn` names, each tensor at its own rate."""
+        rates = {"pixels": self.lr_images, "targets": self.lr_targets, "rate": self.lr_rate}
+        names = {"all": ["pixels", "targets", "rate"], "targets": ["targets", "rate"], "rate": ["rate"]}[self.learn]
+        return torch.optim.SGD([{"params": [getattr(learned, name)], "lr": rates[name]} for name in names], momentum=_MOMENTUM)
+
     def visits(self, paths: list[Tensor], run: Run) -> Iterator[tuple[Tensor, Tensor]]:
         """Endless pairs of weights `(p,)`: of an expert after t epochs, and M epochs later. Each expert once per pass."""
         generator = run.generator("experts")
@@ -138,16 +176,3 @@ class MKDT(Method):
             for k in torch.randperm(len(paths), generator=generator).tolist():
                 t = int(torch.randint(self.start_epochs, (), generator=generator))
                 yield paths[k][t].to(run.device), paths[k][t + self.match_epochs].to(run.device)  # row = epoch, from 0 on
-
-    def match(
-        self, loss_of: InnerLoss, pixels: nn.Parameter, targets: nn.Parameter, rate: nn.Parameter, rows: list[Tensor],
-        start: Tensor, goal: Tensor,
-    ) -> Tensor:  # fmt: skip
-        """Set the gradients of the learnable tensors; returns the matching loss (detached scalar)."""
-        images = (pixels * STD + MEAN).detach()
-        loop = InnerLoop(loss_of, images, targets.detach(), rate.detach(), [r.to(images.device) for r in rows])
-        path = loop.descend(start)
-        loss, cotangent = matching_loss(path[-1], start, goal)
-        by_images, targets.grad, rate.grad = loop.backpropagate(path, cotangent)
-        pixels.grad = by_images * STD
-        return loss

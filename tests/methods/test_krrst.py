@@ -56,7 +56,7 @@ def pool(run):
         method = dataclasses.replace(QUICK, pool_reset=reset, online=4, pool=1)
         generator = torch.Generator().manual_seed(0)
         images, targets = torch.rand(3, 3, 8, 8, generator=generator), torch.randn(3, 2, generator=generator)
-        started = Pool.started(method, 2, images, targets, run)
+        started = Pool.started(method.pool_recipe, 2, images, targets, run)
 
         def visit():
             """One update; whether the network was drawn anew rather than trained."""
@@ -83,7 +83,7 @@ def test_the_intended_pool_trains_every_new_network(pool):
 
 def test_networks_start_at_different_ages_and_are_trained_on_the_set(run):
     images, targets = torch.rand(3, 3, 8, 8), torch.randn(3, 2)
-    pool = Pool.started(dataclasses.replace(QUICK, pool=6, online=20), 2, images, targets, run)
+    pool = Pool.started(dataclasses.replace(QUICK, pool=6, online=20).pool_recipe, 2, images, targets, run)
     assert len(set(pool.steps)) > 1
     assert all(1 <= age < 20 for age in pool.steps)
     oldest, youngest = (pool.networks[pool.steps.index(extreme(pool.steps))] for extreme in (max, min))

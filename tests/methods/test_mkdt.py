@@ -11,7 +11,7 @@ from torch.func import functional_call
 from ddbench.core.errors import Diverged
 from ddbench.core.method import METHODS
 from ddbench.core.students import MEAN, STD, build_student, flat_weights, imitation_loss
-from ddbench.methods.mkdt import MKDT, batches, matching_loss
+from ddbench.methods.mkdt import MKDT, Learned, batches, match, matching_loss
 
 QUICK = MKDT(student="convnet[widths=4-4]", size=8, steps=3, inner_steps=4, batch=4, experts=3, lr_images=1.0, lr_targets=0.1)
 
@@ -52,7 +52,7 @@ def test_a_step_is_plain_unrolling_through_the_student():
     expected = (end - goal).square().sum() / (start - goal).square().sum()
     wanted = torch.autograd.grad(expected, (pixels, z, rate))
 
-    found = QUICK.match(imitation_loss(student), pixels, z, rate, rows, start, goal)
+    found = match(imitation_loss(student), Learned(pixels, z, rate), rows, start, goal)
     torch.testing.assert_close(found, expected.detach())
     for leaf, slope in zip((pixels, z, rate), wanted, strict=True):
         torch.testing.assert_close(leaf.grad, slope, rtol=1e-8, atol=1e-12)
