@@ -166,6 +166,8 @@ class DistilledSet:
         digest = hashlib.sha256()
         for name, value in self.tensors().items():
             digest.update(name.encode() + str(tuple(value.shape)).encode() + value.contiguous().numpy().tobytes())
+        if self.extras:
+            digest.update(json.dumps(self.extras, sort_keys=True).encode())
         return digest.hexdigest()
 
 

@@ -35,6 +35,20 @@ def test_round_trip(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["set"]
 
 
+def test_everything_that_a_protocol_reads_moves_the_fingerprint():
+    targets = {"targets": torch.zeros(4, 2), "target_kind": "teacher_features"}
+    scale = {"target_mean": torch.zeros(2), "target_std": torch.ones(2)}
+    sets = [
+        small(),
+        small(**targets),
+        small(**targets, **scale),
+        small(extras={"student_lr": 0.1}),
+        small(labels=class_labels(4, 1)),
+    ]
+    assert len({dset.fingerprint() for dset in sets}) == len(sets)
+    assert small().fingerprint() == small(provenance={"method": "x"}).fingerprint()
+
+
 def test_the_empty_set_survives_the_disk(tmp_path):
     small(images=torch.zeros(0, 3, 8, 8), labels=class_labels(2, 0)).save(tmp_path / "set")
     after = DistilledSet.load(tmp_path / "set")
