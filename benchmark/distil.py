@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..core.backbone import Backbone
 from ..core.bank import FeatureBank
@@ -60,6 +59,7 @@ class Distillation:
         seconds = {name: meter.seconds.get(name, 0.0) for name in PHASES}
         return {
             "n_images": None if dset is None else len(dset),
+            "labels_of": None if dset is None else dset.labels_of,
             "seconds": {**seconds, "warmup": self.checkpoint.warmup},
             "features_seconds_cold": self.bank.cold_seconds(),
             "features_seconds_warm": meter.seconds.get("warm"),
@@ -89,8 +89,7 @@ def checked(dset: DistilledSet) -> DistilledSet:
     """The set on the CPU, without a graph. Raises `Diverged` for pixels or targets that are not finite."""
     if not isinstance(dset, DistilledSet):
         raise TypeError(f"distill must return a DistilledSet, not {type(dset).__name__}")
-    tensors = {name: getattr(dset, name) for name in ("images", "labels", "targets", "indices")}
-    tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
+    tensors: dict[str, Any] = {name: tensor.detach().cpu() for name, tensor in dset.tensors().items()}
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise Diverged(f"the {name} of the distilled set are not finite")

@@ -100,7 +100,7 @@ class _Sum:
         self.distil += seconds
         for protocol, judge in cell.evaluations:
             judged = protocol.work(images, whole)
-            if judged is None:
+            if judged is None or judge is None:  # a network of its own, whose views nobody has counted
                 self.unknown.append(cell.label)
                 continue
             took = self._pass(cell.dataset, judge, judged, sizes)

@@ -23,7 +23,7 @@ class Outline:
     dataset: str
     ipc: int | None
     seed: int
-    evaluations: tuple[tuple[Protocol, str], ...]  # protocol, eval backbone
+    evaluations: tuple[tuple[Protocol, str | None], ...]  # protocol, eval backbone
     stored: bool = False  # the set is there, from an evaluation that is done
 
     @property
@@ -56,8 +56,9 @@ def outline(suite: Suite) -> list[Outline]:
     for dataset in dict.fromkeys(spec_string(DATASETS.create(spec)) for spec in suite.datasets):
         for seed, ipc, method, distil in grid(suite, methods, distillers):
             seen = [judge for judge in judges if suite.transfer or distil in (None, judge)]
-            evaluations = tuple((protocol, judge) for judge in seen for protocol in protocols)
-            found.append(Outline(method, distil, dataset, ipc, seed, evaluations))
+            bound = [(protocol, judge) for judge in seen for protocol in protocols if protocol.uses_backbone]
+            unbound = [(protocol, None) for protocol in protocols if not protocol.uses_backbone]
+            found.append(Outline(method, distil, dataset, ipc, seed, (*bound, *unbound)))
     return found
 
 

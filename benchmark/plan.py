@@ -39,13 +39,13 @@ def plan(suite: Suite, *, device: str = "auto") -> list[Cell]:
         raise UserError("no mini backbone is installed; name a backbone")
     known = cards([*names, *(suite.eval_backbones or [])])
     sources = [DATASETS.create(spec) for spec in suite.datasets]
-    evaluations = [evaluation_of(p, *known[name]) for name in suite.eval_backbones or names for p in protocols]
+    evaluations = _evaluations(protocols, [known[name] for name in suite.eval_backbones or names])
     distillers = _unique([known[name] for name in names])
     found: dict[str, Cell] = {}
     for source in sources:
         data = source.load()
         for seed, ipc, method, card in grid(suite, methods, distillers):
-            seen = [e for e in _unique(evaluations) if suite.transfer or card is None or e.eval_backbone == card[0]]
+            seen = [e for e in _unique(evaluations) if suite.transfer or card is None or e.eval_backbone in (None, card[0])]
             if not seen and card is not None:
                 raise UserError(f"transfer: false evaluates sets of {card[0]} on it alone; name it in eval_backbones too")
             cell = _cell(method, card, source, data, ipc, seed, kind, seen)
@@ -92,10 +92,24 @@ def grid(
                     yield seed, ipc if method.uses_ipc else None, method, card
 
 
-def evaluation_of(protocol: Protocol, name: str, card: BackboneSpec) -> Evaluation:
-    """One protocol on the backbone with this spec string and card."""
-    params = jsonable(resolved(protocol))
-    return Evaluation(protocol.name, spec_string(protocol), params, protocol.version, name, jsonable(card.to_json()))
+def _evaluations(protocols: Sequence[Protocol], judges: Sequence[tuple[str, BackboneSpec]]) -> list[Evaluation]:
+    """Every protocol on every eval backbone; protocols that use none stand once, at the end."""
+    bound = [evaluation_of(p, *judge) for judge in judges for p in protocols if p.uses_backbone]
+    return [*bound, *(evaluation_of(p) for p in protocols if not p.uses_backbone)]
+
+
+def evaluation_of(protocol: Protocol, name: str | None = None, card: BackboneSpec | None = None) -> Evaluation:
+    """One protocol on the backbone with this spec string and card; both None for protocols that use no backbone."""
+    other = protocol.judging_data
+    return Evaluation(
+        protocol.name,
+        spec_string(protocol),
+        jsonable(resolved(protocol)),
+        protocol.version,
+        name,
+        None if card is None else jsonable(card.to_json()),
+        None if other is None else DATASETS.create(other).load().fingerprint,
+    )
 
 
 def _cell(

@@ -6,14 +6,14 @@ deviation over distillation seeds, or, where there is one such seed only, over p
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 
 from ..core.errors import UserError
+from .accuracy import accuracy, relative, with_groups, worst_group
+from .grouping import facts_of, nested, one_per_set, place_of, row_labels, rows_of
 from .provenance import conditions
-from .values import MISSING, Column, Frame, Table, Value, count_text, mean_value, plain_value, spread_text
+from .values import Frame, Table, Value, count_text, plain_value
 
 
 def tables(records: Sequence[dict], metric: str = "top1", protocol: str | None = None) -> list[Table]:
@@ -64,72 +64,11 @@ def check_comparable(group: Frame) -> None:
                 raise UserError(f"the records mix versions {listed} of {kind} {spec!r}; rerun the older ones")
 
 
-def with_groups(records: Sequence[dict]) -> list[dict]:
-    """The records of datasets that have groups, failed ones included; `UserError` where there are none."""
-    datasets = {r["dataset"] for r in records if "worst_group" in r["details"]}
-    if not datasets:
-        raise UserError("no record has worst-group accuracy; it needs a dataset with groups, for instance waterbirds")
-    return [r for r in records if r["dataset"] in datasets]
-
-
-def worst_group(group: Frame) -> Table:
-    """The accuracy of the worst group of the test split in the place of top-1, as `accuracy` shows it."""
-    worst = _nested(group["details"], "worst_group")
-    shown = group.assign(top1=worst, top1_per_seed=[[value] for value in worst])
-    majority = _nested(group["details"], "majority").max()
-    note = f"always answering the most frequent class has a top-1 of {majority:.1f} %"
-    return accuracy(shown, "Worst-group accuracy", "worst-group", note)
-
-
-def accuracy(group: Frame, title: str = "Accuracy", what: str = "top-1", *notes: str) -> Table:
-    """Top-1 of every row on every eval backbone; `own` = same backbone, `transfer` = mean over the others."""
-    backbones = list(dict.fromkeys(group["eval_backbone"]))
-    columns = [*backbones, *(["own", "transfer"] if group["distill_backbone"].notna().any() else []), "mean"]
-
-    def values(rows: Frame) -> list[Value]:
-        distil = rows["distill_backbone"].dropna().unique()
-        own, bound = rows["distill_backbone"] == rows["eval_backbone"], rows["distill_backbone"].notna()
-        each, owned = max(1, len(distil)), sum(name in backbones for name in distil)
-        cells = {name: mean_value(rows[rows["eval_backbone"] == name], each) for name in backbones}
-        cells["own"] = mean_value(rows[own], owned)
-        cells["transfer"] = mean_value(rows[bound & ~own], len(distil) * len(backbones) - owned)
-        cells["mean"] = mean_value(rows, each * len(backbones))
-        return [cells[name] for name in columns]
-
-    rows = [(label, values(part)) for label, part in _rows(group)]
-    first = group.iloc[0]
-    caption = [
-        f"{what} % of protocol {first['protocol_spec']} version {first['protocol_version']}; "
-        "own: distil = eval backbone, transfer: mean over the others",
-        *notes,
-        spread_text(rows),
-        *conditions(group, timed=False),
-    ]
-    return Table(f"{title}: {_where(group)}, {first['protocol_spec']}", caption, columns, rows, facts=_facts(group))
-
-
-def relative(group: Frame) -> Table:
-    """Top-1 of each set as a percentage of what the same method reaches when it distils with the eval backbone itself: the
-    normalised accuracy of LGM's table 6. Sets of no backbone, and columns without such a set, stay empty."""
-    key = ["method_spec", "eval_backbone"]
-    own = group[(group["distill_backbone"] == group["eval_backbone"]) & (group["status"] == "ok")]
-    base = own.groupby(key)["top1"].mean().rename("_own")
-    scaled = group[group["distill_backbone"].notna()].join(base, on=key)
-    scaled = scaled[scaled["_own"].notna()]
-    if scaled.empty:
-        raise UserError("no set was evaluated on the backbone that distilled it; there is nothing to be relative to")
-    factor = 100 / scaled["_own"]
-    seeds = [[top1 * by for top1 in tops] for tops, by in zip(scaled["top1_per_seed"], factor, strict=True)]
-    table = accuracy(scaled.assign(top1=scaled["top1"] * factor, top1_per_seed=seeds))
-    caption = ["in percent of the same method's top-1 with the eval backbone as distil backbone", *table.caption]
-    return replace(table, title=table.title.replace("Accuracy", "Relative accuracy"), caption=caption)
-
-
 def speed(group: Frame) -> Table:
     """Seconds of distilling; of real features, cold and warm; of evaluating, per protocol; and steps per second."""
-    sets = _per_set(group)
+    sets = one_per_set(group)
     sets = sets.assign(
-        distill=_nested(sets["seconds"], "distill"),
+        distill=nested(sets["seconds"], "distill"),
         cold=sets["features_seconds_cold"].astype(float),
         warm=sets["features_seconds_warm"].astype(float),
         rate=sets["steps_per_second"].astype(float),
@@ -138,96 +77,47 @@ def speed(group: Frame) -> Table:
     sets["total warm"] = sets["distill"] + sets["warm"]
     names = {"distill": "distil s", "cold": "features s", "total cold": "cold total s", "total warm": "warm total s"}
     protocols = list(dict.fromkeys(group["protocol_spec"]))
-    evaluated = group.assign(evaluate=_nested(group["seconds"], "evaluate"))
+    evaluated = group.assign(evaluate=nested(group["seconds"], "evaluate"))
 
     def values(label: tuple[str, str], part: Frame) -> list[Value]:
-        same = evaluated[_labels(evaluated) == label]
+        same = evaluated[row_labels(evaluated) == label]
         judged = [plain_value(same[same["protocol_spec"] == name]["evaluate"], same) for name in protocols]
         return [*(plain_value(part[key], part) for key in names), plain_value(part["rate"], part), *judged]
 
-    rows = [(label, values(label, part)) for label, part in _rows(sets, means=False)]
+    rows = [(label, values(label, part)) for label, part in rows_of(sets, means=False)]
     caption = [
         "seconds per set: distil alone; real features when nothing is cached; both (cold) and with the features cached (warm)",
         "eval: mean seconds of one evaluation; steps/s after the first step; " + count_text(rows),
         *conditions(group, timed=True),
     ]
     columns = [*names.values(), "steps/s", *(f"eval s {name}" for name in protocols)]
-    return Table(f"Speed: {_where(group)}", caption, columns, rows, digits=2, facts=_facts(group))
+    return Table(f"Speed: {place_of(group)}", caption, columns, rows, digits=2, facts=facts_of(group))
 
 
 def memory(group: Frame) -> Table:
     """Peak memory while distilling: GPU allocated and reserved where there is one, and the process's resident set; apart from
     it, the peak while the real features that the method asks for are computed."""
-    sets = _per_set(group)
+    sets = one_per_set(group)
     gibi = 1 / 2**30
     cold = sets.get("features_peak_bytes", pd.Series(None, index=sets.index, dtype=object))  # not in older records
     sets = sets.assign(
-        allocated=_nested(sets["peak_bytes"], "gpu_allocated") * gibi,
-        reserved=_nested(sets["peak_bytes"], "gpu_reserved") * gibi,
-        rss=_nested(sets["peak_bytes"], "cpu_rss") * gibi,
-        base=_nested(sets["base_bytes"], "cpu_rss") * gibi,
-        features=_nested(cold, "cpu_rss") * gibi,
-        features_gpu=_nested(cold, "gpu_allocated") * gibi,
+        allocated=nested(sets["peak_bytes"], "gpu_allocated") * gibi,
+        reserved=nested(sets["peak_bytes"], "gpu_reserved") * gibi,
+        rss=nested(sets["peak_bytes"], "cpu_rss") * gibi,
+        base=nested(sets["base_bytes"], "cpu_rss") * gibi,
+        features=nested(cold, "cpu_rss") * gibi,
+        features_gpu=nested(cold, "gpu_allocated") * gibi,
     )
     sets["grown"] = (sets["rss"] - sets["base"]).clip(lower=0)
     names = {"rss": "process GiB", "base": "before distilling GiB", "grown": "by distilling GiB", "features": "features GiB"}
     if sets["allocated"].notna().any():
         on_gpu = {"allocated": "GPU allocated GiB", "reserved": "GPU reserved GiB", "features_gpu": "GPU features GiB"}
         names = {**on_gpu, **names}
-    rows = [(label, [plain_value(part[key], part) for key in names]) for label, part in _rows(sets, means=False)]
+    rows = [(label, [plain_value(part[key], part) for key in names]) for label, part in rows_of(sets, means=False)]
     caption = [
         "peak while distilling; process: resident set, of which `before distilling` holds the libraries, backbone and data",
         "features: peak of the process that computed the real features which the method asks for, when nothing was cached",
         count_text(rows),
         *conditions(group, timed=False),
     ]
-    return Table(f"Peak memory: {_where(group)}", caption, list(names.values()), rows, digits=2, facts=_facts(group))
-
-
-def _rows(group: Frame, means: bool = True) -> list[tuple[tuple[str, str], Frame]]:
-    """Rows in reading order: sets of no backbone (the floor), then each method, then sets of no IPC (the ceiling).
-
-    `means` adds one row per method with its mean over distil backbones.
-    """
-    floor, middle, ceiling = [], [], []
-    for method, of_method in group.groupby("method_spec", sort=False):
-        parts = [((str(method), str(b)), part) for b, part in of_method.groupby("distill_backbone", sort=False)]
-        unbound = of_method[of_method["distill_backbone"].isna()]
-        if len(unbound):
-            (ceiling if unbound["ipc"].isna().all() else floor).append(((str(method), MISSING), unbound))
-        middle += parts
-        if means and len(parts) > 1:
-            middle.append(((str(method), f"mean of {len(parts)}"), of_method[of_method["distill_backbone"].notna()]))
-    return floor + middle + ceiling
-
-
-def _labels(group: Frame) -> Column:
-    backbones = group["distill_backbone"].where(group["distill_backbone"].notna(), MISSING)
-    return pd.Series(list(zip(group["method_spec"], backbones, strict=True)), index=group.index, dtype=object)
-
-
-def _per_set(group: Frame) -> Frame:
-    """One row per distilled set: distilling is stored with each of its evaluations, and counts once; an ok one if any."""
-    order = group.assign(_failed=group["status"] != "ok").sort_values("_failed", kind="stable")
-    kept = order.drop_duplicates(["method_spec", "distill_backbone", "ipc", "distill_seed"])
-    return kept.sort_index().drop(columns="_failed")
-
-
-def _nested(column: Column, key: str) -> Column:
-    values = [value.get(key) if isinstance(value, dict) else None for value in column]
-    return pd.Series(values, index=column.index, dtype=float)
-
-
-def _where(group: Frame) -> str:
-    ipcs = group["ipc"].dropna().unique()
-    return f"{group['dataset'].iloc[0]}, {f'IPC {int(ipcs[0])}' if len(ipcs) else 'all images'}"
-
-
-def _facts(group: Frame) -> dict[str, Any]:
-    first, ipcs = group.iloc[0], group["ipc"].dropna().unique()
-    protocols = sorted({(str(p), int(v)) for p, v in zip(group["protocol_spec"], group["protocol_version"], strict=True)})
-    return {
-        "dataset": first["dataset"],
-        "ipc": int(ipcs[0]) if len(ipcs) else None,
-        "protocols": [{"spec": spec, "version": version} for spec, version in protocols],
-    }
+    return Table(f"Peak memory: {place_of(group)}", caption, list(names.values()), rows, digits=2, facts=facts_of(group))

@@ -14,7 +14,7 @@ from ..core.backbone import BACKBONES, Backbone
 from ..core.bank import FeatureBank
 from ..core.data import DATASETS, ImageData
 from ..core.errors import DiskError, Diverged, Unsupported, UserError
-from ..core.method import PROTOCOLS
+from ..core.method import PROTOCOLS, Protocol
 from ..core.params import build
 from ..core.run import Run
 from ..core.sets import DistilledSet
@@ -88,8 +88,20 @@ class CellRun:
             raise UserError(f"dataset {self.cell.dataset} changed while the run was going on")
         return data
 
-    def _backbone(self, spec: str, card: dict[str, Any], meter: Meter) -> Backbone:
-        """The backbone of `spec` on the device; the one that was there before is freed first."""
+    def _judging_data(self, protocol: Protocol, evaluation: Evaluation, data: ImageData, meter: Meter) -> ImageData:
+        """The dataset that judges: `data`, which the set was made from, unless the protocol names another."""
+        if protocol.judging_data is None:
+            return data
+        with meter.phase("load"):
+            judging = DATASETS.create(protocol.judging_data).load()
+        if judging.fingerprint != evaluation.judging_fingerprint:
+            raise UserError(f"dataset {protocol.judging_data} changed while the run was going on")
+        return judging
+
+    def _backbone(self, spec: str | None, card: dict[str, Any] | None, meter: Meter) -> Backbone | None:
+        """The backbone of `spec` on the device, None for none; the one that was there before is freed first."""
+        if spec is None or card is None:
+            return None
         if self._held is None or self._held[0] != spec:
             self._held = None
             self._release_memory()
@@ -111,9 +123,7 @@ class CellRun:
             self.distilled = {**dset.provenance["measured"], **then}
             shutil.rmtree(checkpoints, ignore_errors=True)  # of a process that died between storing the set and this
             return dset
-        backbone = None
-        if cell.distill_backbone is not None and cell.distill_backbone_spec is not None:
-            backbone = self._backbone(cell.distill_backbone, cell.distill_backbone_spec, meter)
+        backbone = self._backbone(cell.distill_backbone, cell.distill_backbone_spec, meter)
         work = Distillation(cell, meter, self.emit, checkpoints, self.checkpoint_every)
         try:
             dset = work.run(backbone, data)
@@ -157,6 +167,7 @@ class CellRun:
             raise Unsupported(reason)
         meter = self._meter()
         backbone = self._backbone(evaluation.eval_backbone, evaluation.eval_backbone_spec, meter)
+        judging = self._judging_data(protocol, evaluation, data, meter)
 
         def phase(name: str):
             return meter.phase(f"evaluate_{name}")
@@ -165,7 +176,7 @@ class CellRun:
         seed_everything(_PROBE_SEED)
         with meter.phase("evaluate"):
             run = Run(seed=_PROBE_SEED, device=self.device, bank=bank, phase=phase)
-            found = protocol.evaluate(backbone, data, dset, run=run)
+            found = protocol.evaluate(backbone, judging, dset, run=run)  # type: ignore[arg-type]
         record = self._record(evaluation, "ok", None)
         load = whole.seconds.get("load", 0.0) + meter.seconds.get("load", 0.0)
         seconds = {**meter.seconds, "load": load, "evaluate_features": meter.seconds.get("evaluate_features", 0.0)}
@@ -176,6 +187,7 @@ class CellRun:
             "top1": found.top1,
             "top1_per_seed": list(found.top1_per_seed),
             "details": found.details,
+            "parts": {name: list(values) for name, values in found.parts.items()},
             "seconds": {**record["seconds"], **seconds},
             "peak_bytes_by_phase": {**record["peak_bytes_by_phase"], **peaks, "load": loading},
         }
@@ -224,4 +236,4 @@ _PROBE_SEED = 0
 
 
 def _title(evaluation: Evaluation) -> str:
-    return f"{evaluation.protocol_spec} on {evaluation.eval_backbone}"
+    return evaluation.protocol_spec + (f" on {evaluation.eval_backbone}" if evaluation.eval_backbone else "")

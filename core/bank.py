@@ -1,14 +1,16 @@
-"""The feature bank: features of real images, computed once and memory-mapped.
+"""The feature bank: features of real images, and what else is computed once from real data, memory-mapped.
 
 An entry is addressed by what determines it: weights sha256, preprocessing, dataset fingerprint, split, view, seed and
-precision. Methods, baselines and protocols share entries; an entry larger than memory is read through the map.
+precision. Methods, baselines and protocols share entries; an entry larger than memory is read through the map. Expert
+trajectories of students are entries too.
 """
 
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,26 +42,35 @@ class FeatureBank:
 
         `copies` independent random views per image, drawn from `seed`; the deterministic centre view has one copy.
         """
-        key = self._key(backbone, data, split, view, copies, seed)
+        images: Split = getattr(data, split)
+
+        def fill(out: np.ndarray) -> None:
+            for copy in range(copies):
+                for indices, features in stream_features(backbone, images, view, derive_seed(seed, f"view {copy}"), self):
+                    out[copy, indices[0] : indices[-1] + 1] = features
+
+        facts = feature_facts(backbone, data, split, view, copies, seed)
+        return self.entry(facts, (copies, len(images), backbone.spec.dim), fill)
+
+    def entry(self, facts: dict[str, Any], shape: tuple[int, ...], fill: Callable[[np.ndarray], None]) -> Tensor:
+        """The float32 array `shape` that `facts` (JSON-ready) determine, memory-mapped, read-only.
+
+        `fill` writes it where it is not stored yet; its time counts as that of features. It asks for no other entry.
+        """
+        key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         if key not in self.keys:
             self.keys.append(key)
         found = self.store.get(key)
         if found is None:
             self.misses.append(key)
-            self._compute(key, backbone, getattr(data, split), view, copies, seed)
+            with self.phase("features") as span, self.store.create(key, shape, np.dtype("float32")) as out:
+                fill(out)
+            peaks = getattr(span, "peaks", None)
+            facts = {"cold_seconds": getattr(span, "seconds", None), "cold_peak_bytes": peaks.to_json() if peaks else None}
+            self.store.annotate(key, facts)
             found = self.store.get(key)
             assert found is not None
         return as_tensor(found)
-
-    def _compute(self, key: str, backbone: Backbone, split: Split, view: View, copies: int, seed: int) -> None:
-        shape = (copies, len(split), backbone.spec.dim)
-        with self.phase("features") as span, self.store.create(key, shape, np.dtype("float32")) as out:
-            for copy in range(copies):
-                for indices, features in stream_features(backbone, split, view, derive_seed(seed, f"view {copy}"), self):
-                    out[copy, indices[0] : indices[-1] + 1] = features
-        peaks = getattr(span, "peaks", None)
-        facts = {"cold_seconds": getattr(span, "seconds", None), "cold_peak_bytes": peaks.to_json() if peaks else None}
-        self.store.annotate(key, {**facts, "images": copies * len(split)})
 
     def cold_seconds(self) -> float | None:
         """Seconds it took, now or when they were first computed, to fill all entries asked for so far."""
@@ -74,23 +85,23 @@ class FeatureBank:
             return None
         return {kind: max((p[kind] for p in peaks if p[kind] is not None), default=None) for kind in peaks[0]}
 
-    @staticmethod
-    def _key(backbone: Backbone, data: ImageData, split: str, view: View, copies: int, seed: int) -> str:
-        spec = backbone.spec
-        facts = {
-            "weights": spec.sha256,
-            "architecture": spec.architecture,
-            "preprocessing": [spec.input_size, spec.stage_size, spec.pooling, spec.mean, spec.std],
-            "data": data.fingerprint,
-            "split": split,
-            "view": asdict(view),
-            "copies": copies,
-            "seed": seed if view.random else 0,
-            "device": backbone.mean.device.type,
-            "precision": precision(backbone.mean.device.type),
-            "layout": 1,  # raised when the computation changes
-        }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+def feature_facts(backbone: Backbone, data: ImageData, split: str, view: View, copies: int, seed: int) -> dict[str, Any]:
+    """What determines the features of a split."""
+    spec = backbone.spec
+    return {
+        "weights": spec.sha256,
+        "architecture": spec.architecture,
+        "preprocessing": [spec.input_size, spec.stage_size, spec.pooling, spec.mean, spec.std],
+        "data": data.fingerprint,
+        "split": split,
+        "view": asdict(view),
+        "copies": copies,
+        "seed": seed if view.random else 0,
+        "device": backbone.mean.device.type,
+        "precision": precision(backbone.mean.device.type),
+        "layout": 1,  # raised when the computation changes
+    }
 
 
 def stream_features(

@@ -57,17 +57,18 @@ def main(args: argparse.Namespace) -> int:
     backbones = [source.load() for source in sources]
     failed = False
     for protocol in protocols:
-        for backbone in backbones:
-            label = f"{protocol.name} v{protocol.version}, {backbone.spec.name}"
+        for backbone in backbones if protocol.uses_backbone else [None]:
+            label = ", ".join([f"{protocol.name} v{protocol.version}", *([backbone.spec.name] if backbone else [])])
             try:
                 found = api.evaluate(dset, backbone=backbone, data=data, protocol=protocol, seed=args.seed, device=device)
             except Unsupported as reason:
                 failed = True
                 print(f"{label}: unsupported: {reason}")
                 continue
-            scores = found.top1_per_seed
-            spread = f" ± {statistics.stdev(scores):.2f} (std over {len(scores)} probe seeds)" if len(scores) > 1 else ""
-            print(f"{label}: {found.top1:.2f}{spread} % top-1", flush=True)
+            for part, scores in (found.parts or {"": found.top1_per_seed}).items():
+                spread = f" ± {statistics.stdev(scores):.2f} (std over {len(scores)} probe seeds)" if len(scores) > 1 else ""
+                where = f", {part}" if part else ""
+                print(f"{label}{where}: {statistics.fmean(scores):.2f}{spread} % top-1", flush=True)
     return int(failed)
 
 

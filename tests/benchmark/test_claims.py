@@ -16,7 +16,7 @@ from .fake_records import record
 
 CLIP, DINO = "clip_vitb16[normalise=imagenet]", "dinov2_vitb14[normalise=imagenet]"
 EVA, MOCO = "eva02_vitb14[normalise=imagenet]", "mocov3_vitb16[normalise=imagenet]"
-IN100, PROBE = "imagenet[root=data/imagenet,subset=imagenet-100]", "lgm-probe"
+IN100, PROBE = "imagenet[subset=imagenet-100]", "lgm-probe"
 
 
 def measured(method="lgm", distil: str | None = CLIP, judge=CLIP, top1: float | None = 84.5, **changes) -> dict:
@@ -77,7 +77,7 @@ def test_a_record_answers_where_everything_agrees():
         {"distil": DINO},
         {"distil": "clip_vitb16"},  # its own normalisation, not the paper's
         {"judge": DINO},
-        {"dataset": "imagenet[root=data/imagenet]"},
+        {"dataset": "imagenet"},
         {"dataset": "digits"},
         {"protocol_spec": "linear-probe"},
         {"protocol_spec": "lgm-probe[epochs=10]"},
@@ -98,7 +98,7 @@ def test_where_the_data_lies_does_not_matter():
 
 
 def test_imagenet_1k_asks_for_three_copies():
-    on_1k = {"dataset": "imagenet[root=data/imagenet]"}
+    on_1k = {"dataset": "imagenet"}
     found = compare([measured("lgm[copies=3]", **on_1k), measured("lgm", judge=DINO, distil=DINO, **on_1k)])
     assert cell(found, dataset="imagenet1k").measured.mean == 84.5
     assert cell(found, distil="dinov2_vitb14", judge="dinov2_vitb14", dataset="imagenet1k").measured.mean is None
@@ -146,10 +146,10 @@ def test_stand_ins_answer_for_what_they_replace_and_the_table_says_so():
     assert "NOT the papers' setting: mini_vit_mae stands in for clip_vitb16" in printed
 
 
-def test_every_name_reads_as_a_spec_and_every_lgm_cell_but_neighbours_has_one():
+def test_every_name_reads_as_a_spec_and_every_lgm_cell_has_one():
     names = Names.read()
     unnamed = {c.method for c in read_claims(shipped()) if c.paper == "lgm" and names.wanted(c) is None}
-    assert unnamed == {"neighbors"}
+    assert unnamed == set()
 
 
 @pytest.mark.parametrize("form", ["text", "md", "latex"])

@@ -156,10 +156,10 @@ def test_what_does_not_fit_is_told(monkeypatch, change, timeout, words):
     assert words in line
 
 
-def test_every_method_and_protocol_of_ours_declares_its_work():
-    for name in ("lgm", "clpdd", "centroids", "herding", "kmeans", "random", "full"):
+def test_methods_and_protocols_on_a_frozen_backbone_declare_their_work():
+    for name in ("lgm", "clpdd", "centroids", "herding", "kmeans", "random", "full", "sfm", "duet", "neighbors"):
         assert METHODS.create(name).work(1000, 10, 1) is not None
-    for name in PROTOCOLS.names():
+    for name in ("linear-probe", "lgm-probe", "ridge-probe", "knn"):
         assert PROTOCOLS.create(name).work(10, False) is not None
 
 

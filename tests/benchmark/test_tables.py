@@ -26,6 +26,48 @@ def test_accuracy_has_own_transfer_and_mean_columns():
     assert cell(table, "clpdd", BACKBONES[1], "mean").mean == pytest.approx((50 + 61 + 52 + 53) / 4)
 
 
+def pretrained(method, distil="mini_resnet_dino", parts=None, **changes):
+    """A record of a protocol that uses no backbone."""
+    parts = {"1% labels": [10.0, 12.0], "5% labels": [20.0, 26.0]} if parts is None else parts
+    top1 = next(iter(parts.values()))[0] if parts else None
+    return record(method, distil, None, parts=parts, top1=top1, protocol="ssl", protocol_spec="ssl", **changes)
+
+
+def test_a_protocol_without_a_backbone_has_a_column_for_each_part():
+    (table,) = tables([pretrained("mkdt"), pretrained("krrst", parts={}, status="oom", top1_per_seed=[])])
+    assert table.columns == ["1% labels", "5% labels"]
+    assert cell(table, "mkdt", "mini_resnet_dino", "5% labels").text() == "23.0 ± 4.2*"
+    assert cell(table, "krrst", "mini_resnet_dino", "1% labels").text() == "oom"
+    assert "5% labels" in render.markdown([table])
+
+
+def test_parts_are_averaged_over_distillation_seeds():
+    (table,) = tables([pretrained("mkdt", seed=s, parts={"1% labels": [10.0 + s, 12.0 + s]}) for s in (0, 2, 4)])
+    value = cell(table, "mkdt", "mini_resnet_dino", "1% labels")
+    assert (value.mean, value.std, value.over, value.n) == (13.0, 2.0, "distillation seeds", 3)
+
+
+def test_a_table_where_every_cell_failed_has_one_column():
+    (table,) = tables([pretrained("mkdt", parts={}, status="oom", top1_per_seed=[])])
+    assert table.columns == ["top1"]
+
+
+def test_the_empty_set_is_the_floor_and_stands_in_every_ipc():
+    records = [pretrained("mkdt", ipc=1), pretrained("mkdt", ipc=10), pretrained("untrained", None, ipc=None, n_images=0)]
+    for table in tables(records):
+        assert [label for label, _ in table.rows] == [("untrained", "—"), ("mkdt", "mini_resnet_dino")]
+
+
+def test_off_label_use_is_named_under_probes_that_read_labels():
+    marked = [record("mkdt", labels_of="initial images"), record("clpdd", labels_of=None)]
+    (table,) = tables(marked)
+    assert [line for line in table.caption if "off-label" in line] == [
+        "off-label use, labels are those of the initial images, which the method never read: mkdt"
+    ]
+    assert not [line for line in tables(grid())[0].caption if "off-label" in line]
+    assert not [line for line in tables([pretrained("mkdt", labels_of="initial images")])[0].caption if "off-label" in line]
+
+
 def test_the_row_of_means_averages_over_distil_backbones():
     (table,) = tables(grid())
     assert cell(table, "clpdd", "mean of 4", "own").mean == pytest.approx(60 + 1.5)

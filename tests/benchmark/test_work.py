@@ -1,5 +1,6 @@
 """The work of a cell, in this process: one record per evaluation whatever happens, sets that are stored and used again."""
 
+import dataclasses
 import gc
 import json
 import random
@@ -213,6 +214,37 @@ def test_the_full_data_is_a_set_of_references(work, tmp_path):
 def test_data_or_weights_that_change_during_a_run_are_noticed(work, card_of, capfd):
     assert "changed while" in records(work(change={"dataset_fingerprint": "other"}))[0]["reason"]
     assert "changed while" in records(work(change={"distill_backbone_spec": card_of()}))[0]["reason"]
+
+
+def test_a_protocol_without_a_backbone_has_one_record_with_its_parts(work):
+    found = records(work(protocols=["fake_pretrain", "fake_pretrain[target=fake_data[classes=2]]"]))
+    assert [(r["status"], r["eval_backbone"], r["top1"]) for r in found] == [("ok", None, 4.0), ("ok", None, 3.0)]
+    assert found[1]["parts"] == {"classes": [2.0, 4.0], "images": [3.0, 3.0]}
+    assert found[1]["judging_fingerprint"] != found[1]["dataset_fingerprint"]
+
+
+def test_judging_data_that_change_during_a_run_are_noticed(work, monkeypatch, capfd):
+    spec = "fake_pretrain[target=fake_data[classes=2]]"
+    evaluations = [{**e, "judging_fingerprint": "other"} for e in work_evaluations(spec)]
+    assert "changed while" in records(work(protocols=[spec], change={"evaluations": evaluations}))[0]["reason"]
+
+
+def work_evaluations(protocol):
+    """The evaluations of a planned cell, in JSON."""
+    fields = {"methods": ["fake"], "backbones": ["fake_net"], "datasets": ["fake_data"], "protocols": [protocol]}
+    return plan(suite(**fields, controls=False), device="cpu")[0].to_json()["evaluations"]
+
+
+def test_whose_labels_they_are_stands_in_the_record(work, monkeypatch):
+    from ddbench.core.method import METHODS
+
+    distill = METHODS.get("fake_floor").distill
+    marked = lambda *a, **k: dataclasses.replace(distill(*a, **k), labels_of="initial images")  # noqa: E731
+    monkeypatch.setattr(METHODS.get("fake_floor"), "distill", marked)
+    for reused in (False, True):
+        found = records(work("fake_floor"))[0]
+        assert (found["labels_of"], found["distill_reused"]) == ("initial images", reused)
+    assert records(work("fake"))[0]["labels_of"] is None
 
 
 def test_one_backbone_is_held_at_a_time(work, monkeypatch):

@@ -2,11 +2,13 @@
 
 import contextlib
 import dataclasses
+import json
 
 import pytest
 import torch
 
 from ddbench.core.backbone import Backbone
+from ddbench.core.bank import feature_facts
 from ddbench.core.data import to_float
 from ddbench.core.run import Run
 from ddbench.core.views import View
@@ -37,7 +39,9 @@ def test_a_second_request_computes_nothing(run, data, backbone):
 
 
 def test_every_fact_that_moves_features_moves_the_address(run, backbone, data, make_data, make_backbone):
-    key = run.bank._key
+    def key(*request):
+        return json.dumps(feature_facts(*request), sort_keys=True)
+
     crop = View.parse("crop")
     base = (backbone, data, "train", crop, 2, 0)
     spec = backbone.spec
@@ -56,6 +60,19 @@ def test_every_fact_that_moves_features_moves_the_address(run, backbone, data, m
     keys = {key(*base), *(key(*other) for other in others)}
     assert len(keys) == 1 + len(others)
     assert key(*base) == key(make_backbone(), make_data(), *base[2:])
+
+
+def test_an_entry_is_filled_once_and_addressed_by_its_facts(run):
+    calls = []
+
+    def fill(out):
+        calls.append(out.shape)
+        out[:] = 7
+
+    for facts in ({"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1, "b": 3}):
+        assert torch.equal(run.bank.entry(facts, (2, 3), fill), torch.full((2, 3), 7.0))
+    assert calls == [(2, 3), (2, 3)]
+    assert len(run.bank.keys) == len(run.bank.misses) == 2
 
 
 def test_phases_are_reported_only_when_something_is_computed(run, backbone, data):
