@@ -12,20 +12,26 @@ from ..records import FILE, done_hashes, load_records
 
 
 def dry_run(suite: Any, out: Path, device: str) -> int:
-    """List the cells with their state and estimates. What is not on this machine yet (data, weights) is named, and the cells
-    are then told by their specs; seconds per cell come from the records of this and neighbouring runs."""
+    """List the cells with their state and estimates; seconds per cell come from the records of this and neighbouring runs.
+
+    Where data or weights are missing or damaged, the cells are told by their specs and estimated all the same; the `UserError`
+    that would stop the run is raised at the end.
+    """
     kind = device_kind(device)
     outlines = outline(suite)
     done = record_keys(load_records([out])) if (out / FILE).exists() else set()
+    trouble: UserError | None = None
     try:
         _planned(plan(suite, device=device), out)
-    except UserError as missing:
-        print(f"not here yet: {missing}")
+    except UserError as error:
+        trouble = error
         _outlined(outlines, done)
     left = [cell.left(done) for cell in outlines]
     sizes = estimate.known_sizes(cell.dataset for cell in left if cell.evaluations)
     found = estimate.estimate(left, sizes, kind)
     print("\n".join(estimate.report(found, kind, suite.timeout)))
+    if trouble is not None:
+        raise trouble
     return 0
 
 

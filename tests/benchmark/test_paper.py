@@ -52,9 +52,11 @@ def test_a_dry_run_without_weights_names_them_and_still_estimates(monkeypatch, c
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(estimates, "view_cost", lambda spec, device: ViewCost(10**9, 10**6, 10**6, 96, 32, 1e12))
     suite = str(ROOT / "suites" / "lgm-2-imagenet100.yaml")
-    assert main(["run", "--suite", suite, "--override", "imagenet=digits", "--dry-run", "--out", str(tmp_path / "out")]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("not here yet: cannot get the weights of clip_vitb16")
+    assert main(["run", "--suite", suite, "--override", "imagenet=digits", "--dry-run", "--out", str(tmp_path / "out")]) == 2
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert line.startswith("ddbench: error: cannot get the weights of clip_vitb16")
+    lines = printed.out.splitlines()
     assert "4 cells, 16 evaluations to do" in lines
     assert any("device hours" in line for line in lines)
 
