@@ -28,7 +28,7 @@ class Release:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     input_size: int = 224
-    ignored: tuple[str, ...] = ()  # keys of the file that features do not need, by their start
+    ignored: tuple[str, ...] = ()  # keys of the file, beside its classifier's, that features do not need, by their start
 
 
 def _clip(title: str, model: str, repo: str, revision: str | None = None) -> Release:
@@ -48,8 +48,7 @@ def _eva02(size: str, revision: str | None = None) -> Release:
 
 
 def _moco(title: str, model: str, repo: str, revision: str, sha256: str | None = None) -> Release:
-    """The file holds the linear classifier of MoCo-v3 too."""
-    return Release(title, repo, model, revision=revision, sha256=sha256, pooling="token", ignored=("head.",))
+    return Release(title, repo, model, revision=revision, sha256=sha256, pooling="token")
 
 
 RELEASES: dict[str, Release] = {
