@@ -70,7 +70,7 @@ class CLPDD(Method):
     tau: Positive = 0.25  # softmax temperature of the outer cross-entropy
     lam: Positive = 0.003  # ridge of the probe on centre views, relative to the mean diagonal of the kernel
     lam_copies: Positive = 0.1  # the same for the probe on augmented copies
-    plain: NonNegative = 2.0  # weight of the centre-view probe beside the other one; 0: augmented copies only
+    plain: NonNegative = 4.0  # weight of the centre-view probe beside the other one; 0: augmented copies only
     bias: bool = True  # constant feature beside the backbone's
     normalise: bool = False  # L2-normalise features
     images: Images = "pyramid"  # parametrisation (LGM section 3.2)
@@ -78,7 +78,7 @@ class CLPDD(Method):
     augment: Augment = "flip+crop"  # views of the copies: none, or flip, crop, noise joined by +
     copies: Count = 2  # augmented copies of each image per step; none with augment=none
     real_views: Natural = 0  # augmented views per real image, beside its centre view, that the probes are scored on
-    steps: Count = 300
+    steps: Count = 450
     lr: Positive = 0.05  # Adam, on the image parameters
     grow_every: Natural = 0  # steps between pyramid levels, with init=noise; 0: all levels from the start
     real_batch: Count = 2000  # real features per step

@@ -82,7 +82,9 @@ class Duet(CLPDD):
     """Two ridge probes on one image set, anchored to real images, over one backbone or several (ours)."""
 
     tau: Positive = 0.2
+    plain: NonNegative = 2.0
     copies: Count = 3
+    steps: Count = 300
     anchor: NonNegative = 20.0  # weight of the mean squared pixel distance to the images it starts from
     also: Annotated[str, AfterValidator(_backbone_names)] = ""  # further backbones to distil with, joined by +
 
