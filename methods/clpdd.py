@@ -78,7 +78,7 @@ class CLPDD(Method):
     augment: Augment = "flip+crop"  # views of the copies: none, or flip, crop, noise joined by +
     copies: Count = 2  # augmented copies of each image per step; none with augment=none
     real_views: Natural = 0  # augmented views per real image, beside its centre view, that the probes are scored on
-    steps: Count = 450
+    steps: Count = 350
     lr: Positive = 0.05  # Adam, on the image parameters
     grow_every: Natural = 0  # steps between pyramid levels, with init=noise; 0: all levels from the start
     real_batch: Count = 2000  # real features per step
