@@ -12,13 +12,13 @@ import gc
 import json
 import os
 import sys
-import threading
 from typing import Any
 
 import torch
 
 from ..core.method import METHODS
 from .determinism import make_deterministic
+from .job import end_with_parent, read_job
 from .records import jsonable
 from .work import CellRun
 
@@ -37,28 +37,6 @@ class Events:
                 line = line[os.write(self._descriptor, line) :]
         except BrokenPipeError:
             os._exit(1)
-
-
-def read_job(descriptor: int = 0) -> dict[str, Any]:
-    """The job from the first line of stdin; unbuffered, so that nothing behind it is swallowed."""
-    text = b""
-    while not text.endswith(b"\n"):
-        chunk = os.read(descriptor, 65536)
-        if not chunk:
-            raise SystemExit("no job on stdin; this program is started by `ddbench run`")
-        text += chunk
-    return json.loads(text)
-
-
-def end_with_parent(descriptor: int = 0) -> None:
-    """End this process when stdin closes, so that a killed `ddbench run` leaves nothing behind."""
-
-    def wait() -> None:
-        while os.read(descriptor, 1):
-            pass
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def main() -> None:

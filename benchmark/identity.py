@@ -143,6 +143,7 @@ _MEASURED = (
     "steps",
     "steps_per_second",
     "images_per_second",
+    "chunks",
     "set_fingerprint",
     "started",
     "finished",

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from ..core.errors import UserError
+from ..core.parallel import member
 from . import measure
 from .environment import environment
 from .identity import Cell, Evaluation, blank_record
@@ -119,6 +120,8 @@ class _Session:
         for item in enumerate(cells, 1):
             pending.put(item)
         places = slots(cells[0].device)[: len(cells)] if cells else []
+        if member()[1] > 1:  # the processes of a cell share the devices; cells then run one after the other
+            places = places[:1]
         workers = [threading.Thread(target=self._work, args=(pending, slot)) for slot in places]
         for worker in workers:
             worker.start()

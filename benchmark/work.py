@@ -25,6 +25,7 @@ from .identity import Cell, Evaluation, blank_record
 from .measure import Meter, StepMeter
 from .outcome import classify, is_out_of_memory, print_traceback
 from .records import jsonable
+from .team import team
 
 Emit = Callable[..., None]  # emit(event, **facts)
 
@@ -33,6 +34,7 @@ class CellRun:
     """The work of one job."""
 
     def __init__(self, job: dict[str, Any], emit: Emit):
+        self.job = job
         self.cell = Cell.from_json(job["cell"])
         self.out = Path(job["out"])
         self.overwrite = job["overwrite"]
@@ -117,8 +119,8 @@ class CellRun:
         steps = StepMeter(meter, lambda facts: self.emit("step", **facts, peak=measure.peak_rss()))
         run = Run(seed=cell.distill_seed, device=self.device, bank=bank, progress=steps, phase=meter.phase)
         base = measure.current_rss()
-        seed_everything(cell.distill_seed)
-        with meter.phase("distill"):
+        with team(self.job), meter.phase("distill"):
+            seed_everything(cell.distill_seed)
             dset = method.distill(backbone, data, cell.ipc or 1, run=run)  # type: ignore[arg-type]
         dset = checked(dset)
         with meter.phase("warm"):
@@ -132,6 +134,7 @@ class CellRun:
             "features_seconds_warm": meter.seconds["warm"],
             "features_cached": not bank.misses,
             "steps": steps.step or None,
+            "chunks": run.facts.get("chunks"),
             "steps_per_second": rate,
             "images_per_second": None if rate is None else rate * len(dset),
             "peak_bytes": meter.peaks["distill"].to_json(),

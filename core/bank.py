@@ -8,6 +8,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -15,11 +16,14 @@ import torch
 from torch import Tensor
 
 from .backbone import Backbone
-from .data import ImageData, Split, index_chunks, stage
+from .data import ImageData, Split, index_chunks
+from .errors import UserError
+from .parallel import agreed, rank, wait_for_all
 from .precision import precision
+from .real import view_features
 from .run import CPU, Phase, _untimed, derive_seed
 from .store import ArrayStore, default_cache
-from .views import CENTRE, View, apply, sample
+from .views import CENTRE, View, sample
 
 
 @dataclass
@@ -43,21 +47,25 @@ class FeatureBank:
         key = self._key(backbone, data, split, view, copies, seed)
         if key not in self.keys:
             self.keys.append(key)
-        found = self.store.get(key)
-        if found is None:
+        if not agreed(self.store.get(key) is not None):
             self.misses.append(key)
             self._compute(key, backbone, getattr(data, split), view, copies, seed)
-            found = self.store.get(key)
-            assert found is not None
+        found = self.store.get(key)
+        if found is None:
+            raise UserError(f"features that another process stored are not in {self.store.root}; all need one DDBENCH_CACHE")
         return as_tensor(found)
 
     def _compute(self, key: str, backbone: Backbone, split: Split, view: View, copies: int, seed: int) -> None:
         shape = (copies, len(split), backbone.spec.dim)
-        with self.phase("features") as span, self.store.create(key, shape, np.dtype("float32")) as out:
+        writes = self.store.create(key, shape, np.dtype("float32")) if rank() == 0 else nullcontext()
+        with self.phase("features") as span, writes as out:
             for copy in range(copies):
                 for indices, features in stream_features(backbone, split, view, derive_seed(seed, f"view {copy}"), self):
-                    out[copy, indices[0] : indices[-1] + 1] = features
-        self.store.annotate(key, {"cold_seconds": getattr(span, "seconds", None), "images": copies * len(split)})
+                    if out is not None:
+                        out[copy, indices[0] : indices[-1] + 1] = features
+        wait_for_all()
+        if out is not None:
+            self.store.annotate(key, {"cold_seconds": getattr(span, "seconds", None), "images": copies * len(split)})
 
     def cold_seconds(self) -> float | None:
         """Seconds it took, now or when they were first computed, to fill all entries asked for so far."""
@@ -92,10 +100,8 @@ def stream_features(
     noise = torch.Generator(bank.device).manual_seed(seed)
     params = sample(view, len(split), generator, spec.stage_size, spec.input_size)
     for indices in index_chunks(len(split), bank.chunk):
-        images = stage(split.images[indices].to(bank.device), spec.stage_size)
-        with torch.no_grad():
-            features = backbone(apply(view, images, params[indices], spec.input_size, noise))
-        yield indices, features.float().cpu().numpy()
+        features = view_features(backbone, split.images, indices, view, params[indices], noise)
+        yield indices, features.cpu().numpy()
 
 
 def as_tensor(array: np.ndarray) -> Tensor:

@@ -7,57 +7,108 @@ Every gradient method here is an objective on the features of all views of all s
     3. chunk by chunk again with a graph: that gradient is back-propagated into the images
 
 which gives the gradient of the whole batch up to summation order, at the price of one more forward pass. Where
-everything fits into one chunk, steps 1 and 3 are one pass. Random numbers of step 1 are replayed in step 3.
+everything fits into one chunk, its graph is kept and that price is not paid. Random numbers of step 1 are replayed in step 3.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from .backbone import Backbone
-from .views import View, ViewParams, apply, sample
+from .parallel import gather, shard, sum_gradients, to_device, world
+from .views import View, ViewParams, apply, sample, skip_noise
 
 Objective = Callable[[Tensor], Tensor]  # features (v, n, d) of v views of n images -> scalar loss
 
+_TRIAL = 8  # views that `fit` measures
+_SHARE = 0.6  # of the free GPU memory for what one chunk keeps; the rest is for temporaries, objective and optimiser
+_LARGEST = 1024  # views per pass where one pass cannot hold all; a GPU is busy with fewer
 
-@dataclass(frozen=True)
+
+@dataclass
 class FeatureEngine:
     """Back-propagates objectives on features into synthetic images.
 
     Args:
         backbone: frozen encoder on the device of the images.
         views: one `View` per copy of each image.
-        chunk: views per backbone pass; memory grows with it, the result does not depend on it.
+        chunk: views per backbone pass; memory grows with it, the result does not depend on it. Halved, for good, when GPU
+            memory runs out; `chunks` lists the sizes used so far.
     """
 
     backbone: Backbone
     views: Sequence[View]
     chunk: int = 256
+    chunks: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.chunks = [self.chunk]
 
     def step(self, images: nn.Module, objective: Objective, generator: torch.Generator) -> Tensor:
         """Add d loss / d parameters of `images` to their `.grad` and return the loss (detached scalar).
 
         `images(slice)` renders `(k, 3, R, R)` in [0, 1], R the backbone's stage size. `generator` (CPU) draws the views.
+        Several processes share the backbone passes, and all of them get the whole gradient.
         """
         batch = _Batch.draw(len(images), self.views, generator, self.backbone)  # type: ignore[arg-type]
-        chunks = batch.chunks(self.chunk)
-        if len(chunks) == 1:
-            features = self._features(images, batch, chunks[0], batch.noise(self.backbone))
-            loss = objective(batch.unflatten(features))
-            loss.backward()
-            return loss.detach()
-        with torch.no_grad():
-            noise = batch.noise(self.backbone)
-            features = torch.cat([self._features(images, batch, pairs, noise) for pairs in chunks])
-        features.requires_grad_()
+        before = [parameter.grad for parameter in images.parameters()]
+        loss = None
+        while loss is None:
+            images.zero_grad()  # sets to None: what was there stays in `before`
+            try:
+                loss = self._step(images, objective, batch)
+            except torch.OutOfMemoryError:
+                if self.chunk == 1 or world() > 1:  # the others wait in a collective operation for what went wrong here
+                    raise
+            if loss is None:
+                self._use(-(-self.chunk // 2))
+                torch.cuda.empty_cache()
+        for parameter, gradient in zip(images.parameters(), before, strict=True):
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        return loss
+
+    def fit(self, images: nn.Module) -> None:
+        """Choose the chunk by the free GPU memory: all views in one pass if they fit, otherwise even chunks."""
+        batch = _Batch.draw(len(images), self.views, torch.Generator(), self.backbone)  # type: ignore[arg-type]
+        device, own = self.backbone.mean.device, shard(batch.pairs)
+        trial = slice(own.start, min(own.start + _TRIAL, own.stop))
+        before = torch.cuda.memory_allocated(device)
+        graph = self._features(images, batch, trial, batch.noise(self.backbone, trial.start))
+        kept = (torch.cuda.memory_allocated(device) - before) / max(1, len(graph))
+        free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        self._use(fitting_chunk(own.stop - own.start, kept, free))
+
+    def _use(self, chunk: int) -> None:
+        self.chunk = chunk
+        self.chunks.append(chunk)
+
+    def _step(self, images: nn.Module, objective: Objective, batch: "_Batch") -> Tensor:
+        own = shard(batch.pairs)
+        graph, features = self._forward(images, batch, own)
+        features = gather(features, batch.pairs).requires_grad_()
         loss = objective(batch.unflatten(features))
         (gradient,) = torch.autograd.grad(loss, features)
-        noise = batch.noise(self.backbone)
-        for pairs in chunks:
-            self._features(images, batch, pairs, noise).backward(gradient[pairs])
+        if graph is not None:
+            graph.backward(gradient[own])
+        else:
+            noise = batch.noise(self.backbone, own.start)
+            for pairs in batch.chunks(own, self.chunk):
+                self._features(images, batch, pairs, noise).backward(gradient[pairs])
+        sum_gradients(images)
         return loss.detach()
+
+    def _forward(self, images: nn.Module, batch: "_Batch", own: slice) -> tuple[Tensor | None, Tensor]:
+        """Features of this process's pairs, with their graph where one chunk holds them all, and without."""
+        chunks, noise = batch.chunks(own, self.chunk), batch.noise(self.backbone, own.start)
+        if len(chunks) == 1:
+            graph = self._features(images, batch, chunks[0], noise)
+            return graph, graph.detach()
+        with torch.no_grad():
+            features = [self._features(images, batch, pairs, noise) for pairs in chunks]
+        return None, torch.cat(features) if features else torch.empty(0, self.backbone.spec.dim).to(self.backbone.mean)
 
     def _features(self, images: nn.Module, batch: "_Batch", pairs: slice, noise: torch.Generator) -> Tensor:
         """Features `(k, d)` of the (image, view) pairs of one chunk; renders only the images that the chunk touches."""
@@ -68,6 +119,15 @@ class FeatureEngine:
         if batch.copies == 1 and len(which) == len(rendered):
             return self.backbone(apply(batch.view, rendered, batch.params[pairs], size, noise)).float()
         return self.backbone(apply(batch.view, rendered[which], batch.params[pairs], size, noise)).float()
+
+
+def fitting_chunk(pairs: int, kept: float, free: int) -> int:
+    """Views per pass for `pairs` views that keep `kept` bytes each for the backward pass, with `free` bytes there."""
+    fits = max(1, int(_SHARE * free / max(kept, 1)))
+    if fits >= pairs:
+        return max(1, pairs)
+    passes = -(-pairs // min(fits, _LARGEST))
+    return -(-pairs // passes)
 
 
 @dataclass(frozen=True)
@@ -87,15 +147,22 @@ class _Batch:
         theta = torch.stack([p.theta for p in each], dim=1).flatten(0, 1)
         noisy = torch.stack([p.noisy for p in each], dim=1).flatten(0, 1)
         noise_seed = int(torch.randint(2**62, (), generator=generator))
-        return cls(n, len(views), _union(views), ViewParams(theta, noisy), noise_seed)
+        device = backbone.mean.device
+        return cls(n, len(views), _union(views), ViewParams(to_device(theta, device), to_device(noisy, device)), noise_seed)
 
-    def chunks(self, size: int) -> list[slice]:
-        total = self.n * self.copies
-        return [slice(start, min(start + size, total)) for start in range(0, total, size)]
+    @property
+    def pairs(self) -> int:
+        return self.n * self.copies
 
-    def noise(self, backbone: Backbone) -> torch.Generator:
-        """The stream of this step's noise from its start; replayed by asking again."""
-        return torch.Generator(backbone.mean.device).manual_seed(self.noise_seed)
+    def chunks(self, part: slice, size: int) -> list[slice]:
+        """The pairs of `part` in consecutive chunks."""
+        return [slice(start, min(start + size, part.stop)) for start in range(part.start, part.stop, size)]
+
+    def noise(self, backbone: Backbone, start: int) -> torch.Generator:
+        """The stream of this step's noise from the pair `start` on; replayed by asking again."""
+        noise = torch.Generator(backbone.mean.device).manual_seed(self.noise_seed)
+        skip_noise(self.view, noise, start, backbone.spec.input_size)
+        return noise
 
     def unflatten(self, features: Tensor) -> Tensor:
         """Pairs `(n v, d)` -> `(v, n, d)`."""

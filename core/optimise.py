@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -33,19 +33,61 @@ def optimise(
     `objective_at(step)` gives the objective of a step (from 0), so that a method draws its real batch there. Adam starts
     afresh when the pyramid grows, as in LGM's released code. Raises `Diverged` at the first non-finite loss.
     """
+    if run.chunk is None and run.device.type == "cuda":
+        engine.fit(images)
+    run.facts["chunks"] = engine.chunks
+    losses = Losses(schedule.steps, late=run.device.type == "cuda")
     generator = run.generator("synthetic views")
     adam = torch.optim.Adam(images.parameters(), lr=schedule.lr)
     for step in range(schedule.steps):
         if schedule.grow_every and step and step % schedule.grow_every == 0 and images.grow():  # type: ignore[operator]
             adam = torch.optim.Adam(images.parameters(), lr=schedule.lr)
-        adam.zero_grad()
-        loss = engine.step(images, objective_at(step), generator)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise Diverged(f"loss is {value} at step {step + 1} of {schedule.steps}")
+        known = losses.add(step, engine.step(images, objective_at(step), generator))
         adam.step()
-        run.progress(step + 1, schedule.steps, value)
+        for done, value in known:
+            run.progress(done + 1, schedule.steps, value)
     return render_all(images, engine.chunk)
+
+
+@dataclass
+class Losses:
+    """The losses of a loop as numbers: at once, or `late` by one step, so that a GPU never waits for the host in between.
+
+    The first loss and the last are never late: the first ends the warm-up, and no set is returned on an unread loss.
+    """
+
+    steps: int
+    late: bool = False
+    _waiting: list[tuple[int, "_Readback"]] = field(default_factory=list)
+
+    def add(self, step: int, loss: Tensor) -> list[tuple[int, float]]:
+        """Steps (from 0) and losses that are known now. Raises `Diverged` at a non-finite one."""
+        self._waiting.append((step, _Readback(loss)))
+        keep = 1 if self.late and 0 < step < self.steps - 1 else 0
+        ready, self._waiting = self._waiting[: len(self._waiting) - keep], self._waiting[len(self._waiting) - keep :]
+        return [(number, self._finite(number, readback.value())) for number, readback in ready]
+
+    def _finite(self, step: int, value: float) -> float:
+        if not math.isfinite(value):
+            raise Diverged(f"loss is {value} at step {step + 1} of {self.steps}")
+        return value
+
+
+class _Readback:
+    """A scalar on its way to the host; `value` waits for it, and not for what was queued on the GPU after it."""
+
+    def __init__(self, scalar: Tensor):
+        self._copied = None
+        self._scalar = scalar
+        if scalar.is_cuda:
+            self._scalar = torch.empty((), dtype=scalar.dtype, pin_memory=True).copy_(scalar, non_blocking=True)
+            self._copied = torch.cuda.Event()
+            self._copied.record()
+
+    def value(self) -> float:
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._scalar.item()
 
 
 @torch.no_grad()

@@ -1,7 +1,8 @@
 """Precision of backbone passes: bfloat16 autocast on GPUs, float32 on CPUs (where bfloat16 products are far slower).
 
 Features leave the backbone in float32, and objectives and solves stay there. DDBENCH_PRECISION=float32 switches autocast off;
-records hold the precision and the variable.
+records hold the precision and the variable. DDBENCH_COMPILE=1 compiles backbones (torch.compile): faster passes on a GPU after a
+minute of compilation, at other roundings.
 """
 
 import contextlib
@@ -29,3 +30,11 @@ def autocast(device: torch.device) -> AbstractContextManager[Any]:
     if precision(device.type) == "bf16":
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
+
+
+def compiled() -> bool:
+    """Whether backbones are to be compiled."""
+    wanted = os.environ.get("DDBENCH_COMPILE", "0")
+    if wanted not in ("0", "1"):
+        raise UserError(f"DDBENCH_COMPILE={wanted} is unknown; set it to 1 (compile backbones) or 0")
+    return wanted == "1"

@@ -42,7 +42,8 @@ class Run:
     bank: "FeatureBank" = field(default_factory=_default_bank)
     progress: Progress = _silent
     phase: Phase = _untimed
-    chunk: int | None = None  # views per backbone pass; None: 256
+    chunk: int | None = None  # views per backbone pass; None: 256, and on a GPU what fits for back-propagation
+    facts: dict[str, Any] = field(default_factory=dict)  # what the run found out about itself, for the record
 
     def generator(self, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
         """A random stream of its own for `purpose`, derived from the seed; streams of different purposes are independent."""

@@ -22,17 +22,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.backbone import Backbone
-from ..core.data import ImageData, Split, stage
+from ..core.data import ImageData, Split
 from ..core.engine import FeatureEngine, Objective
 from ..core.images import initial_images
 from ..core.method import METHODS, Method
 from ..core.optimise import Schedule, optimise
+from ..core.parallel import to_device
 from ..core.params import Count, Natural, Positive
-from ..core.real import RealBatches
+from ..core.real import RealBatches, view_features
 from ..core.ridge import one_hot
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
-from ..core.views import CENTRE, Augment, View, apply, sample
+from ..core.views import CENTRE, Augment, View, sample
 
 Head = tuple[Tensor, Tensor]  # weights (k, d), biases (k,)
 
@@ -70,10 +71,8 @@ def live_features(backbone: Backbone, split: Split, view: View, size: int, run: 
             features = []
             for indices in batch.split(run.chunk_size):
                 params = sample(view, len(indices), generator, spec.stage_size, spec.input_size)
-                images = stage(split.images[indices].to(run.device), spec.stage_size)
-                with torch.no_grad():
-                    features.append(backbone(apply(view, images, params, spec.input_size, noise)).float())
-            yield torch.cat(features), split.labels[batch].to(run.device)
+                features.append(view_features(backbone, split.images, indices, view, params, noise))
+            yield torch.cat(features), to_device(split.labels[batch], run.device)
 
 
 @METHODS.register("lgm")
@@ -112,7 +111,7 @@ class LGM(Method):
 
         def objective_at(step: int) -> Objective:
             weight, bias = draw_head(backbone.spec.dim, data.num_classes, self.head_std, generator)
-            head = weight.to(run.device), bias.to(run.device)
+            head = to_device(weight, run.device), to_device(bias, run.device)
             z, y = next(real)
             wanted = probe_gradient(z, one_hot(y, data.num_classes), head)
             return lambda z: matching_loss(wanted, probe_gradient(z.flatten(0, 1), targets, head))

@@ -14,6 +14,7 @@ from ._shared import (
     command,
     default_backbones,
     load_plugins,
+    positive,
 )
 
 RUNS = Path("results/runs")
@@ -39,9 +40,21 @@ def add(commands) -> None:
     how.add_argument("--dry-run", action="store_true", help="list the cells with an estimate of their time, and stop")
     how.add_argument("--timeout", type=float, metavar="S", help="seconds that one cell may take")
     add_machine(how)  # type: ignore[arg-type]
+    how.add_argument("--nproc-per-node", type=positive, default=1, metavar="N", help="processes that distil a cell together")
 
 
 def main(args: argparse.Namespace) -> int:
+    from ...core.parallel import member
+    from ..team import follow, leading
+
+    if member()[0]:  # torchrun started this process to help the first one
+        return follow()
+    with leading(args.nproc_per_node):
+        return lead(args)
+
+
+def lead(args: argparse.Namespace) -> int:
+    """Plan, run and report; the other processes, if there are any, only help to distil."""
     load_plugins(args.plugin)
     suite = suite_of(args)
     out = args.out or RUNS / suite.name
