@@ -6,7 +6,8 @@
 
 Writes one JSON object per case to OUT/rows.jsonl and what the processes said to OUT/log.txt, and prints a table last. A case
 that fails, crashes or runs out of memory is a row with its reason; what the budget leaves out is listed as `not run`.
-Utilisation is counted operations per second over those of a large matrix product in the same precision (the first case).
+Utilisation is counted operations per second over those of a large matrix product in the same precision (the first case); on
+the CPU both are per CPU second, so that other work on the machine does not count.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from typing import IO, Any
 import torch
 
 from .environment import environment
+from .launcher import slots
 from .measure import clock, now
 from .outcome import classify_exit
 from .perf_cases import PROFILES, Case, short
@@ -29,6 +31,7 @@ from .perf_cases import PROFILES, Case, short
 Row = dict[str, Any]
 _MIB = 2**20
 _LEAST = 15.0  # seconds of budget below which no further case is started: a process and its backbone need as much
+_LONGEST = 180.0  # seconds that one case may take, so that one that hangs leaves something to the others
 _NOTE = "random images, banked features and labels, and random weights of timm networks: cost does not depend on them"
 
 
@@ -46,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(cases: Sequence[Case], args: argparse.Namespace) -> list[Row]:
     """All cases that fit into the budget, one after the other, each stored as soon as it is there."""
-    deadline, rate, rows = clock() + args.budget_seconds, None, []
+    deadline, full, rows = clock() + args.budget_seconds, None, []
+    rate = "flops_per_second" if args.device == "cuda" else "flops_per_cpu_second"
     with (args.out / "rows.jsonl").open("w") as stored, (args.out / "log.txt").open("w") as log:
         for number, case in enumerate(cases, 1):
             left = deadline - clock()
@@ -54,11 +58,11 @@ def run(cases: Sequence[Case], args: argparse.Namespace) -> list[Row]:
                 found: Row = {"status": "not run", "reason": f"the budget of {args.budget_seconds:g} s was used up"}
             else:
                 print(f"[{number}/{len(cases)}] {case.title}", file=sys.stderr, flush=True)
-                found = in_fresh_process(case, args.device, args.threads, left, log)
+                found = in_fresh_process(case, args.device, args.threads, min(left, _LONGEST), log)
             if case.kind == "product":
-                rate = found.get("flops_per_second")
-            elif rate and found.get("flops_per_second"):
-                found["utilisation"] = found["flops_per_second"] / rate
+                full = found.get(rate)
+            elif full and rate in found:
+                found["utilisation"] = found[rate] / full
             rows.append({**asdict(case), **found})
             stored.write(json.dumps(rows[-1]) + "\n")
             stored.flush()
@@ -69,14 +73,12 @@ def in_fresh_process(case: Case, device: str, threads: int | None, timeout: floa
     """The row of one case; whatever ends the process without one becomes its reason."""
     print(f"\n{case.title}", file=log, flush=True)
     job = json.dumps({"case": asdict(case), "device": device, "threads": threads})
-    variables = {**os.environ, **({"DDBENCH_COMPILE": "1"} if case.compiled else {})}
+    variables = {**os.environ, **slots(device)[0].environment, **({"DDBENCH_COMPILE": "1"} if case.compiled else {})}
     command = [sys.executable, "-P", "-m", "ddbench.benchmark.perf_measure"]
     try:
-        done = subprocess.run(
-            command, input=job, stdout=subprocess.PIPE, stderr=log, text=True, timeout=timeout, env=variables
-        )
+        done = subprocess.run(command, input=job, stdout=subprocess.PIPE, stderr=log, text=True, timeout=timeout, env=variables)
     except subprocess.TimeoutExpired:
-        return {"status": "timeout", "reason": f"took longer than the {timeout:.0f} s that were left"}
+        return {"status": "timeout", "reason": f"took longer than the {timeout:.0f} s that it was given"}
     lines = done.stdout.splitlines()
     if done.returncode or not lines:
         status, reason = classify_exit(done.returncode, log.name)
@@ -92,8 +94,23 @@ def render(rows: Sequence[Row], facts: Row) -> str:
     if where["gpu"] is None:
         lines.append(f"load average {where['load_average']:.1f} at the start: above 1, other work shared the cores")
     products = [row for row in rows if row["kind"] == "product" and row["status"] == "ok"]
-    lines += [f"matrix product, {row['dtype']}: {row['flops_per_second'] / 1e12:.3g} TFLOP/s" for row in products]
-    head = ("case", "backbone", "classes", "IPC", "chunk", "seconds", "images/s", "GFLOP", "util.", "peak MiB", "reserved")
+    rate = "flops_per_second" if where["gpu"] else "flops_per_cpu_second"
+    unit = "TFLOP/s" if where["gpu"] else "TFLOP per CPU second"
+    lines += [f"matrix product, {row['dtype']}: {row[rate] / 1e12:.3g} {unit}" for row in products]
+    head = (
+        "case",
+        "backbone",
+        "classes",
+        "IPC",
+        "chunk",
+        "seconds",
+        "CPU s",
+        "images/s",
+        "GFLOP",
+        "util.",
+        "peak MiB",
+        "reserved",
+    )
     lines += ["", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     measured = [row for row in rows if row["status"] == "ok" and row["kind"] != "product"]
     lines += ["| " + " | ".join(_cells(row)) + " |" for row in measured]
@@ -112,6 +129,7 @@ def _cells(row: Row) -> list[str]:
         str(row["ipc"]),
         ">".join(map(str, chunks)),
         _number(row.get("seconds"), "{:.3g}"),
+        _number(row.get("cpu_seconds"), "{:.3g}"),
         _number(row.get("images_per_second"), "{:.0f}"),
         _number(row.get("flops"), "{:.4g}", 1e9),
         _number(row.get("utilisation"), "{:.0%}"),

@@ -59,6 +59,7 @@ GPU = (
     steps(lgm(3), VIT, 1000, seconds=110, at_most=100),
     steps(lgm(3, "live"), VIT, 1000),
     steps(SFM, VIT, 1000),
+    steps(CLPDD, VIT, 1000, chunk=32),
     steps(CLPDD, VIT, 1000, chunk=64),
     steps(CLPDD, VIT, 1000, chunk=250),
     steps(CLPDD_COPIES, VIT, 1000),
@@ -96,12 +97,14 @@ CPU = (
     steps(CLPDD_COPIES, _RESNET, 1000),
 )
 
+_FEW = {"seconds": 0.0}  # three timed steps
 SCALING = (
-    *(steps(CLPDD, _RESNET, classes) for classes in (10, 100, 300, 1000, 2000)),
-    *(steps(lgm(1), _RESNET, classes) for classes in (10, 100, 1000, 2000)),
-    *(steps(CLPDD, _RESNET, 100, ipc=ipc) for ipc in (3, 10, 20)),
-    *(steps(lgm(copies), _RESNET, 100) for copies in (1, 3, 10)),
-    *(steps(CLPDD, _RESNET, 1000, chunk=chunk) for chunk in (16, 64, 500, 1000)),
+    Case("product", seconds=0.5),
+    *(steps(CLPDD, _RESNET, classes, chunk=64, **_FEW) for classes in (10, 100, 300, 1000)),
+    *(steps(lgm(1), _RESNET, classes, chunk=64, **_FEW) for classes in (100, 300, 1000)),
+    *(steps(CLPDD, _RESNET, 100, ipc=ipc, chunk=64, **_FEW) for ipc in (3, 10)),
+    *(steps(lgm(copies), _RESNET, 100, chunk=64, **_FEW) for copies in (3, 10)),
+    *(steps(CLPDD, _RESNET, 300, chunk=chunk, **_FEW) for chunk in (16, 150, 300)),
 )
 
 _TINY = "timm[model=vit_tiny_patch16_224,pretrained=false,input_size=32]"

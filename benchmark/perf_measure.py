@@ -21,11 +21,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..core.backbone import BACKBONES, Backbone
 from ..core.bank import FeatureBank
 from ..core.method import METHODS, PROTOCOLS
-from ..core.precision import precision
+from ..core.precision import eagerly, precision
 from ..core.run import CPU, Run
 from ..core.sets import DistilledSet, class_labels
 from ..core.store import ArrayStore
-from .measure import Meter, clock, current_rss
+from .determinism import make_deterministic
+from .measure import Meter, clock, cpu_clock, current_rss
 from .outcome import classify, print_traceback
 from .perf_cases import Case
 from .perf_inputs import RandomBank, random_data
@@ -51,6 +52,7 @@ class StepTimer:
     seconds: float
     at_most: int
     steps: int = 0  # timed
+    cpu_seconds: float = 0.0  # of the timed steps
     flops: int = 0  # of one step
     _until: int = 0
     _counter: FlopCounterMode = field(default_factory=lambda: FlopCounterMode(display=False))
@@ -67,7 +69,7 @@ class StepTimer:
 
     def __call__(self, step: int, steps: int, loss: float | None) -> None:
         if step == _COUNTED - 1:
-            self._count.enter_context(torch.compiler.set_stance("force_eager"))  # operations are counted one by one
+            self._count.enter_context(eagerly())  # operations are counted one by one
             self._count.enter_context(self._counter)
         elif step == _COUNTED:
             self._count.close()
@@ -77,8 +79,10 @@ class StepTimer:
             self._until = step + max(3, min(self.at_most, round(self.seconds / pace)))
             self._open.close()
             self._open.enter_context(self.meter.phase("steps"))
+            self.cpu_seconds = -cpu_clock()
         elif step == self._until:
             self.steps = step - _WARM_UP
+            self.cpu_seconds += cpu_clock()
             self._open.close()
             raise _Enough
         self._last = clock()
@@ -92,13 +96,15 @@ def product(case: Case, device: torch.device) -> Row:
     meter, count = Meter(device), 0
     with meter.phase("warm-up"):
         for _ in range(3):
-            a @ b
-    start = clock()
+            torch.mm(a, b)
+    start, cpu = clock(), -cpu_clock()
     with meter.phase("products"):
-        while count < 10 or clock() - start < case.seconds and count < case.at_most:
-            a @ b
+        while count < 10 or (clock() - start < case.seconds and count < case.at_most):
+            torch.mm(a, b)
             count += 1
-    return {"flops_per_second": 2 * n**3 * count / meter.seconds["products"], "dtype": str(dtype).removeprefix("torch.")}
+    flops, cpu = 2 * n**3 * count, cpu + cpu_clock()
+    rates = {"flops_per_second": flops / meter.seconds["products"], "flops_per_cpu_second": flops / cpu}
+    return {**rates, "dtype": str(dtype).removeprefix("torch.")}
 
 
 def steps(case: Case, device: torch.device) -> Row:
@@ -113,14 +119,16 @@ def steps(case: Case, device: torch.device) -> Row:
         method.distill(backbone, data, case.ipc, run=run)
     if not timer.steps:
         raise RuntimeError(f"{case.spec} ended before {_WARM_UP + 3} steps were done")
-    seconds = meter.seconds["steps"] / timer.steps
+    seconds, cpu_seconds = meter.seconds["steps"] / timer.steps, timer.cpu_seconds / timer.steps
     return {
         "steps": timer.steps,
         "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
         "warm_up_seconds": meter.seconds["warm-up"],
         "images_per_second": case.classes * case.ipc / seconds,
         "flops": timer.flops,
         "flops_per_second": timer.flops / seconds,
+        "flops_per_cpu_second": timer.flops / cpu_seconds,
         "peak_bytes": meter.peaks["steps"].to_json(),
         "base_bytes": base,
         "chunks": run.facts.get("chunks"),
@@ -137,13 +145,15 @@ def features(case: Case, device: torch.device) -> Row:
         count = chunk * max(3, min(100, round(case.seconds / seconds[-1] * 2)))  # a number of its own: no entry is there
         with FlopCounterMode(display=False) as counter:
             backbone(torch.zeros(1, 3, backbone.spec.input_size, backbone.spec.input_size, device=device))
-        before = meter.seconds["features"]
+        before, cpu = meter.seconds["features"], -cpu_clock()
         _fill(bank, backbone, case, count)
+        cpu += cpu_clock()
     rate = count / (meter.seconds["features"] - before)
     return {
         "images_per_second": rate,
         "warm_up_seconds": before,
         "flops_per_second": rate * counter.get_total_flops(),
+        "flops_per_cpu_second": count / cpu * counter.get_total_flops(),
         "peak_bytes": meter.peaks["features"].to_json(),
         "base_bytes": base,
     }
@@ -198,6 +208,7 @@ def main() -> None:
     job = json.load(sys.stdin)
     if job["threads"]:
         torch.set_num_threads(job["threads"])
+    make_deterministic(job["device"])  # as in a run
     with contextlib.redirect_stdout(sys.stderr):
         found = row(Case(**job["case"]), torch.device(job["device"]))
     print(json.dumps(jsonable({**found, "threads": torch.get_num_threads()})))

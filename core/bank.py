@@ -23,6 +23,7 @@ from .precision import precision
 from .real import view_features
 from .run import CPU, Phase, _untimed, derive_seed
 from .store import ArrayStore, default_cache
+from .transfer import Readback
 from .views import CENTRE, View, sample
 
 
@@ -99,9 +100,14 @@ def stream_features(
     generator = torch.Generator().manual_seed(seed)
     noise = torch.Generator(bank.device).manual_seed(seed)
     params = sample(view, len(split), generator, spec.stage_size, spec.input_size)
+    waiting = None  # a GPU computes the next chunk while the host stores this one
     for indices in index_chunks(len(split), bank.chunk):
-        features = view_features(backbone, split.images, indices, view, params[indices], noise)
-        yield indices, features.cpu().numpy()
+        queued = indices, Readback(view_features(backbone, split.images, indices, view, params[indices], noise))
+        if waiting is not None:
+            yield waiting[0], waiting[1].value().numpy()
+        waiting = queued
+    if waiting is not None:
+        yield waiting[0], waiting[1].value().numpy()
 
 
 def as_tensor(array: np.ndarray) -> Tensor:

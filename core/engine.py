@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from .backbone import Backbone
-from .parallel import gather, shard, sum_gradients, to_device, world
+from .parallel import gather, shard, sum_gradients, world
+from .precision import eagerly
+from .transfer import to_device
 from .views import View, ViewParams, apply, sample, skip_noise
 
 Objective = Callable[[Tensor], Tensor]  # features (v, n, d) of v views of n images -> scalar loss
@@ -76,7 +78,8 @@ class FeatureEngine:
         device, own = self.backbone.mean.device, shard(batch.pairs)
         trial = slice(own.start, min(own.start + _TRIAL, own.stop))
         before = torch.cuda.memory_allocated(device)
-        graph = self._features(images, batch, trial, batch.noise(self.backbone, trial.start))
+        with eagerly():
+            graph = self._features(images, batch, trial, batch.noise(self.backbone, trial.start))
         kept = (torch.cuda.memory_allocated(device) - before) / max(1, len(graph))
         free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         self._use(fitting_chunk(own.stop - own.start, kept, free))

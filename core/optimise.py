@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .engine import FeatureEngine, Objective
 from .errors import Diverged
 from .run import Run
+from .transfer import Readback
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,11 @@ def optimise(
     run.facts["chunks"] = engine.chunks
     losses = Losses(schedule.steps, late=run.device.type == "cuda")
     generator = run.generator("synthetic views")
-    adam = torch.optim.Adam(images.parameters(), lr=schedule.lr)
+    adam = _adam(images, schedule.lr)
     for step in range(schedule.steps):
         if schedule.grow_every and step and step % schedule.grow_every == 0 and images.grow():  # type: ignore[operator]
-            adam = torch.optim.Adam(images.parameters(), lr=schedule.lr)
+            adam = _adam(images, schedule.lr)
+        adam.zero_grad()
         known = losses.add(step, engine.step(images, objective_at(step), generator))
         adam.step()
         for done, value in known:
@@ -58,14 +60,14 @@ class Losses:
 
     steps: int
     late: bool = False
-    _waiting: list[tuple[int, "_Readback"]] = field(default_factory=list)
+    _waiting: list[tuple[int, Readback]] = field(default_factory=list)
 
     def add(self, step: int, loss: Tensor) -> list[tuple[int, float]]:
         """Steps (from 0) and losses that are known now. Raises `Diverged` at a non-finite one."""
-        self._waiting.append((step, _Readback(loss)))
+        self._waiting.append((step, Readback(loss)))
         keep = 1 if self.late and 0 < step < self.steps - 1 else 0
         ready, self._waiting = self._waiting[: len(self._waiting) - keep], self._waiting[len(self._waiting) - keep :]
-        return [(number, self._finite(number, readback.value())) for number, readback in ready]
+        return [(number, self._finite(number, readback.value().item())) for number, readback in ready]
 
     def _finite(self, step: int, value: float) -> float:
         if not math.isfinite(value):
@@ -73,21 +75,9 @@ class Losses:
         return value
 
 
-class _Readback:
-    """A scalar on its way to the host; `value` waits for it, and not for what was queued on the GPU after it."""
-
-    def __init__(self, scalar: Tensor):
-        self._copied = None
-        self._scalar = scalar
-        if scalar.is_cuda:
-            self._scalar = torch.empty((), dtype=scalar.dtype, pin_memory=True).copy_(scalar, non_blocking=True)
-            self._copied = torch.cuda.Event()
-            self._copied.record()
-
-    def value(self) -> float:
-        if self._copied is not None:
-            self._copied.synchronize()
-        return self._scalar.item()
+def _adam(images: nn.Module, lr: float) -> torch.optim.Adam:
+    """Adam on the image parameters; on a GPU in one kernel, without temporaries as large as the images."""
+    return torch.optim.Adam(images.parameters(), lr=lr, fused=next(images.parameters()).is_cuda or None)
 
 
 @torch.no_grad()

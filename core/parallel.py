@@ -68,13 +68,6 @@ def wait_for_all() -> None:
         dist.barrier()
 
 
-def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on `device`; from the host to a GPU through pinned memory, without waiting for the work queued there."""
-    if device.type != "cuda" or tensor.device.type != "cpu":
-        return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
-
-
 def member() -> tuple[int, int]:
     """Rank and number of processes that torchrun or `ddbench run --nproc-per-node` gave to this program."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from .backbone import Backbone
 from .data import Images, stage
-from .parallel import gather, shard, to_device
+from .parallel import gather, shard
+from .transfer import to_device
 from .views import View, ViewParams, apply, skip_noise
 
 # Banks up to this share of the free GPU memory stay on the GPU; larger ones are gathered on the host, batch by batch.

@@ -27,12 +27,12 @@ from ..core.engine import FeatureEngine, Objective
 from ..core.images import initial_images
 from ..core.method import METHODS, Method
 from ..core.optimise import Schedule, optimise
-from ..core.parallel import to_device
 from ..core.params import Count, Natural, Positive
 from ..core.real import RealBatches, view_features
 from ..core.ridge import one_hot
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
+from ..core.transfer import to_device
 from ..core.views import CENTRE, Augment, View, sample
 
 Head = tuple[Tensor, Tensor]  # weights (k, d), biases (k,)

@@ -8,9 +8,11 @@ import torch
 import torch.distributed as dist
 
 from ddbench.core.bank import FeatureBank
+from ddbench.core.engine import FeatureEngine
+from ddbench.core.images import Pixels
 from ddbench.core.run import Run
 from ddbench.core.store import ArrayStore
-from ddbench.core.views import View
+from ddbench.core.views import CENTRE, View
 from ddbench.methods.clpdd import CLPDD
 from ddbench.methods.lgm import LGM
 
@@ -22,13 +24,17 @@ METHODS = {
 
 
 def results(folder: Path) -> dict[str, torch.Tensor]:
-    """Images of each method, the losses on the way, and banked noisy features."""
+    """Banked noisy features, the gradient of one step, images of each method and the losses on the way."""
     spec = importlib.util.spec_from_file_location("conftest", Path(__file__).parents[1] / "conftest.py")
     conftest = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(conftest)
     backbone, data = conftest.tiny_backbone(), conftest.tiny_data()
     bank = FeatureBank(ArrayStore(folder / "features"), chunk=5)
     found = {"bank": bank.features(backbone, data, "train", view=View.parse("flip+crop+noise"), copies=2).clone()}
+    images = Pixels(6, 16, torch.Generator().manual_seed(1))
+    engine = FeatureEngine(backbone, [CENTRE, View.parse("flip+crop+noise")], 5)
+    engine.step(images, lambda z: z.flatten(0, 1).std(0).sum(), torch.Generator().manual_seed(2))
+    found["gradient"] = images.signal.grad
     for name, method in METHODS.items():
         losses = []
         run = Run(bank=bank, chunk=5, progress=lambda step, steps, loss, losses=losses: losses.append(loss))

@@ -27,18 +27,20 @@ def two(tmp_path_factory):
     """What each of two gloo processes found."""
     folder = tmp_path_factory.mktemp("two")
     variables = {**os.environ, "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen([sys.executable, "-P", WORKER, str(rank), "2", folder], env=variables) for rank in range(2)
-    ]
+    processes = [subprocess.Popen([sys.executable, "-P", WORKER, str(rank), "2", folder], env=variables) for rank in range(2)]
     assert [process.wait(timeout=600) for process in processes] == [0, 0]
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
 
 
-@pytest.mark.parametrize("name", ["bank", "lgm live", "lgm bank", "clpdd"])
-def test_two_processes_give_the_result_of_one(name, one, two):
-    """Features and images to 1e-6 of their norm, losses of every step to 1e-5 (single values, of which some are small)."""
+# Relative to the norm. Adam divides by the root of the second moment, which magnifies rounding where gradients are near
+# zero: another chunk size moves the images of clpdd as much.
+TOLERANCES = {"bank": 1e-6, "gradient": 1e-6, "lgm live": 1e-6, "lgm bank": 1e-6, "clpdd": 1e-5}
+
+
+@pytest.mark.parametrize(("name", "tolerance"), TOLERANCES.items())
+def test_two_processes_give_the_result_of_one(name, tolerance, one, two):
     for found in two:
-        assert (found[name] - one[name]).norm() <= 1e-6 * one[name].norm()
+        assert (found[name] - one[name]).norm() <= tolerance * one[name].norm()
         if f"{name} losses" in one:
             assert torch.allclose(found[f"{name} losses"], one[f"{name} losses"], rtol=1e-5, atol=1e-6)
 
