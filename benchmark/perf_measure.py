@@ -99,7 +99,7 @@ def product(case: Case, device: torch.device) -> Row:
             torch.mm(a, b)
     start, cpu = clock(), -cpu_clock()
     with meter.phase("products"):
-        while count < 10 or (clock() - start < case.seconds and count < case.at_most):
+        while count < 10 or (clock() - start < case.aim and count < case.at_most):
             torch.mm(a, b)
             count += 1
     flops, cpu = 2 * n**3 * count, cpu + cpu_clock()
@@ -112,7 +112,7 @@ def steps(case: Case, device: torch.device) -> Row:
     backbone, method = _load(case, device), METHODS.create(case.spec)
     data = random_data(case.classes, backbone.spec.stage_size)
     meter = Meter(device)
-    timer = StepTimer(meter, case.seconds, case.at_most)
+    timer = StepTimer(meter, case.aim, case.at_most)
     run = Run(device=device, bank=RandomBank(device=device), progress=timer, phase=meter.phase, chunk=case.chunk)
     base = current_rss() or 0
     with timer, contextlib.suppress(_Enough):
@@ -142,7 +142,7 @@ def features(case: Case, device: torch.device) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         bank = FeatureBank(ArrayStore(Path(folder)), meter.phase, device)
         seconds = [_fill(bank, backbone, case, count) for count in (chunk, 2 * chunk)]
-        count = chunk * max(3, min(100, round(case.seconds / seconds[-1] * 2)))  # a number of its own: no entry is there
+        count = chunk * max(3, min(100, round(case.aim / seconds[-1] * 2)))  # a number of its own: no entry is there
         with FlopCounterMode(display=False) as counter:
             backbone(torch.zeros(1, 3, backbone.spec.input_size, backbone.spec.input_size, device=device))
         before, cpu = meter.seconds["features"], -cpu_clock()

@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from ..core.backbone import BACKBONES
 from ..core.bank import FeatureBank
@@ -55,7 +56,7 @@ def leading(nproc: int) -> Iterator[None]:
     if nproc == 1:
         yield
         return
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     ours = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": str(nproc)}
     os.environ.update(ours, RANK="0", LOCAL_RANK="0")
     followers = []
@@ -97,7 +98,7 @@ def follow() -> int:
     return 0
 
 
-def _help(store: dist.Store, job: dict[str, Any], number: int) -> int:
+def _help(store: Store, job: dict[str, Any], number: int) -> int:
     """Exit code of a fresh process that helps with a cell; 0 too if the cell was over before it."""
     places = slots(job["cell"]["device"])
     variables = {**os.environ, **places[int(os.environ["LOCAL_RANK"]) % len(places)].environment}
@@ -142,7 +143,7 @@ def help_distil(job: dict[str, Any], number: int) -> None:
 def _joined(number: int, device: str) -> Iterator[None]:
     """A process group of everyone who works on job `number`."""
     rank, world = member()
-    store = dist.PrefixStore(f"cell/{number}", _store())
+    store = PrefixStore(f"cell/{number}", _store())
     dist.init_process_group(
         "nccl" if device == "cuda" else "gloo", store=store, rank=rank, world_size=world, timeout=_COLLECTIVE
     )
@@ -168,15 +169,15 @@ def _publish(job: dict[str, Any] | None) -> int:
     return number
 
 
-def _awaited(store: dist.Store, key: str) -> bytes:
+def _awaited(store: Store, key: str) -> bytes:
     store.wait([key], _PATIENCE)
     return store.get(key)
 
 
-def _store() -> dist.Store:
+def _store() -> Store:
     """A connection of its own to the store of torchrun or of `leading`."""
     place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    return dist.PrefixStore("ddbench", dist.TCPStore(*place, is_master=False))
+    return PrefixStore("ddbench", TCPStore(*place, is_master=False))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ Every gradient method here is an objective on the features of all views of all s
     2. the loss and its gradient with respect to those features (small, float32)
     3. chunk by chunk again with a graph: that gradient is back-propagated into the images
 
-which gives the gradient of the whole batch up to summation order, at the price of one more forward pass. Where
-everything fits into one chunk, its graph is kept and that price is not paid. Random numbers of step 1 are replayed in step 3.
+which gives the gradient of the whole batch up to summation order, at the price of one more forward pass. The graph of the
+first chunk is kept from step 1 to step 3, so that a single chunk pays nothing. Random numbers of step 1 are replayed in step 3.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ Objective = Callable[[Tensor], Tensor]  # features (v, n, d) of v views of n ima
 
 _TRIAL = 8  # views that `fit` measures
 _SHARE = 0.6  # of the free GPU memory for what one chunk keeps; the rest is for temporaries, objective and optimiser
-_LARGEST = 1024  # views per pass where one pass cannot hold all; a GPU is busy with fewer
+_LARGEST = 512  # views per pass where one pass cannot hold all; a GPU is busy with fewer
 
 
 @dataclass
@@ -44,9 +44,10 @@ class FeatureEngine:
     views: Sequence[View]
     chunk: int = 256
     chunks: list[int] = field(init=False)
+    keep: int = field(init=False)  # views at the beginning whose graph stays for step 3, a chunk of them or more
 
     def __post_init__(self) -> None:
-        self.chunks = [self.chunk]
+        self.chunks, self.keep = [self.chunk], self.chunk
 
     def step(self, images: nn.Module, objective: Objective, generator: torch.Generator) -> Tensor:
         """Add d loss / d parameters of `images` to their `.grad` and return the loss (detached scalar).
@@ -64,7 +65,7 @@ class FeatureEngine:
             except torch.OutOfMemoryError:
                 if self.chunk == 1 or world() > 1:  # the others wait in a collective operation for what went wrong here
                     raise
-            if loss is None:
+            if loss is None:  # not in the handler, where the exception still holds the tensors of the failed try
                 self._use(-(-self.chunk // 2))
                 torch.cuda.empty_cache()
         for parameter, gradient in zip(images.parameters(), before, strict=True):
@@ -82,36 +83,43 @@ class FeatureEngine:
             graph = self._features(images, batch, trial, batch.noise(self.backbone, trial.start))
         kept = (torch.cuda.memory_allocated(device) - before) / max(1, len(graph))
         free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        self._use(fitting_chunk(own.stop - own.start, kept, free))
+        fits = max(1, int(_SHARE * free / max(kept, 1)))
+        self._use(even_chunk(own.stop - own.start, fits))
+        self.keep = max(self.chunk, fits)
 
     def _use(self, chunk: int) -> None:
-        self.chunk = chunk
+        self.chunk = self.keep = chunk
         self.chunks.append(chunk)
 
     def _step(self, images: nn.Module, objective: Objective, batch: "_Batch") -> Tensor:
         own = shard(batch.pairs)
-        graph, features = self._forward(images, batch, own)
+        graphs, features = self._forward(images, batch, own)
         features = gather(features, batch.pairs).requires_grad_()
         loss = objective(batch.unflatten(features))
         (gradient,) = torch.autograd.grad(loss, features)
-        if graph is not None:
-            graph.backward(gradient[own])
-        else:
-            noise = batch.noise(self.backbone, own.start)
-            for pairs in batch.chunks(own, self.chunk):
-                self._features(images, batch, pairs, noise).backward(gradient[pairs])
+        start = own.start
+        while graphs:  # freed one by one
+            pairs, graph = graphs.pop(0)
+            graph.backward(gradient[pairs])
+            start = pairs.stop
+        noise = batch.noise(self.backbone, start)
+        for pairs in batch.chunks(slice(start, own.stop), self.chunk):
+            self._features(images, batch, pairs, noise).backward(gradient[pairs])
         sum_gradients(images)
         return loss.detach()
 
-    def _forward(self, images: nn.Module, batch: "_Batch", own: slice) -> tuple[Tensor | None, Tensor]:
-        """Features of this process's pairs, with their graph where one chunk holds them all, and without."""
-        chunks, noise = batch.chunks(own, self.chunk), batch.noise(self.backbone, own.start)
-        if len(chunks) == 1:
-            graph = self._features(images, batch, chunks[0], noise)
-            return graph, graph.detach()
-        with torch.no_grad():
-            features = [self._features(images, batch, pairs, noise) for pairs in chunks]
-        return None, torch.cat(features) if features else torch.empty(0, self.backbone.spec.dim).to(self.backbone.mean)
+    def _forward(self, images: nn.Module, batch: "_Batch", own: slice) -> tuple[list[tuple[slice, Tensor]], Tensor]:
+        """The chunks whose graph is kept, and features `(k, d)` without a graph of all pairs of this process."""
+        noise = batch.noise(self.backbone, own.start)
+        graphs, features = [], [torch.empty(0, self.backbone.spec.dim, device=self.backbone.mean.device)]
+        for pairs in batch.chunks(own, self.chunk):
+            kept = pairs.stop - own.start <= self.keep
+            with torch.set_grad_enabled(kept):
+                chunk = self._features(images, batch, pairs, noise)
+            features.append(chunk.detach())
+            if kept:
+                graphs.append((pairs, chunk))
+        return graphs, torch.cat(features)
 
     def _features(self, images: nn.Module, batch: "_Batch", pairs: slice, noise: torch.Generator) -> Tensor:
         """Features `(k, d)` of the (image, view) pairs of one chunk; renders only the images that the chunk touches."""
@@ -124,9 +132,8 @@ class FeatureEngine:
         return self.backbone(apply(batch.view, rendered[which], batch.params[pairs], size, noise)).float()
 
 
-def fitting_chunk(pairs: int, kept: float, free: int) -> int:
-    """Views per pass for `pairs` views that keep `kept` bytes each for the backward pass, with `free` bytes there."""
-    fits = max(1, int(_SHARE * free / max(kept, 1)))
+def even_chunk(pairs: int, fits: int) -> int:
+    """Views per pass for `pairs` views where `fits` can be back-propagated at a time: all of them, or even parts."""
     if fits >= pairs:
         return max(1, pairs)
     passes = -(-pairs // min(fits, _LARGEST))

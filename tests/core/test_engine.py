@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ddbench.core.engine import FeatureEngine, fitting_chunk
+from ddbench.core.engine import FeatureEngine, even_chunk
 from ddbench.core.images import Pixels, Pyramid
 from ddbench.core.ridge import one_hot, solve_ridge
 from ddbench.core.views import CENTRE, View, ViewParams, apply, sample
@@ -157,12 +157,26 @@ def test_a_single_view_that_does_not_fit_is_an_error(backbone):
 
 
 @pytest.mark.parametrize(
-    ("pairs", "free", "expected"),
-    [(1000, 100_000, 1000), (1000, 10_000, 500), (1000, 8_000, 334), (1000, 1, 1), (5000, 60_000, 1000)],
+    ("pairs", "fits", "expected"), [(1000, 1000, 1000), (1000, 600, 500), (1000, 480, 334), (1000, 1, 1), (5000, 3600, 500)]
 )
-def test_chunks_fill_60_percent_of_the_free_memory_evenly(pairs, free, expected):
-    """10 bytes a view: 600 views fit into 10,000 bytes, which makes two passes of 500; passes end at 1,024 views."""
-    assert fitting_chunk(pairs, 10, free) == expected
+def test_chunks_that_fit_are_even(pairs, fits, expected):
+    """600 of 1,000 views fit, which makes two passes of 500; several passes have at most 512 views."""
+    assert even_chunk(pairs, fits) == expected
+
+
+@pytest.mark.parametrize("keep", [4, 8, 11, 15])
+def test_more_kept_graphs_change_nothing_and_save_their_second_pass(keep, backbone, monkeypatch):
+    images = Pixels(N, 16, torch.Generator().manual_seed(1))
+    loss, expected = gradient(backbone, images, [NOISY] * COPIES, 4)
+    engine = FeatureEngine(backbone, [NOISY] * COPIES, 4)
+    engine.keep = keep
+    seen = []
+    forward = type(backbone).forward
+    monkeypatch.setattr(type(backbone), "forward", lambda self, x: seen.append(len(x)) or forward(self, x))
+    images.zero_grad()
+    assert torch.equal(engine.step(images, objective, torch.Generator().manual_seed(7)), loss)
+    assert torch.equal(images.signal.grad.flatten(), expected)
+    assert sum(seen) == 2 * 15 - min(15, keep // 4 * 4 if keep < 15 else 15)
 
 
 def objective_of_one_view(z):
