@@ -113,7 +113,7 @@ SMOKE = (
     Case("product", aim=0),
     steps(CLPDD, _RESNET, 5, chunk=4, aim=0),
     steps(lgm(2, "live"), _TINY, 5, aim=0),
-    Case("features", backbone=_RESNET, classes=5, aim=0),
+    Case("features", backbone=_RESNET, classes=5, chunk=32, aim=0),
     Case("probe", "linear-probe[epochs=2]", _RESNET, 5, aim=0),
 )
 

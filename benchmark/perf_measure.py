@@ -138,9 +138,9 @@ def steps(case: Case, device: torch.device) -> Row:
 def features(case: Case, device: torch.device) -> Row:
     """Images per second through staging, backbone and store, of images at their stage size."""
     backbone, meter = _load(case, device), Meter(device)
-    base, chunk = current_rss() or 0, Run().chunk_size
+    base, chunk = current_rss() or 0, case.chunk or Run().chunk_size
     with tempfile.TemporaryDirectory() as folder:
-        bank = FeatureBank(ArrayStore(Path(folder)), meter.phase, device)
+        bank = FeatureBank(ArrayStore(Path(folder)), meter.phase, device, chunk)
         seconds = [_fill(bank, backbone, case, count) for count in (chunk, 2 * chunk)]
         count = chunk * max(3, min(100, round(case.aim / seconds[-1] * 2)))  # a number of its own: no entry is there
         with FlopCounterMode(display=False) as counter:

@@ -73,6 +73,12 @@ def leading(nproc: int) -> Iterator[None]:
             del os.environ[name]
 
 
+def check_devices(device: str, nproc: int) -> None:
+    """One line where `nproc` processes would have to share GPUs, which NCCL does not do."""
+    if device == "cuda" and nproc > (found := len(slots(device))):
+        raise UserError(f"--nproc-per-node {nproc} needs {nproc} GPUs and there are {found}; give at most {found}")
+
+
 @contextlib.contextmanager
 def team(job: dict[str, Any]) -> Iterator[None]:
     """Around the distilling of a cell process: the other processes, if there are any, do it too."""
@@ -101,7 +107,8 @@ def follow() -> int:
 def _help(store: Store, job: dict[str, Any], number: int) -> int:
     """Exit code of a fresh process that helps with a cell; 0 too if the cell was over before it."""
     places = slots(job["cell"]["device"])
-    variables = {**os.environ, **places[int(os.environ["LOCAL_RANK"]) % len(places)].environment}
+    place = places[0 if len(places) == 1 else int(os.environ["LOCAL_RANK"])]  # one place: the CPU, or torchrun's choice of GPU
+    variables = {**os.environ, **place.environment}
     logs = Path(job["out"]) / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     with (logs / f"{job['cell']['cell_hash']}.log").open("ab") as log:

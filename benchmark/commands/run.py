@@ -59,8 +59,10 @@ def lead(args: argparse.Namespace) -> int:
     suite = suite_of(args)
     out = args.out or RUNS / suite.name
     from ..plan import plan
+    from ..team import check_devices
 
     cells = plan(suite, device=args.device)
+    check_devices(cells[0].device if cells else "cpu", args.nproc_per_node)
     if args.dry_run:
         return dry_run(cells, out)
     from ..progress import reporter

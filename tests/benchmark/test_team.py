@@ -8,6 +8,8 @@ import sys
 import pytest
 
 from ddbench.benchmark.records import load_records
+from ddbench.benchmark.team import check_devices
+from ddbench.core.errors import UserError
 from ddbench.core.sets import DistilledSet
 
 ONE = "mini_resnet_dino"
@@ -18,7 +20,7 @@ def ddbench(out, *command, grid=GRID, options=()):
     machine = ["--device", "cpu", "--threads", "1"]
     everything = [sys.executable, "-P", *command, "run", *grid, *machine, "--out", str(out), *options]
     variables = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(everything, env=variables, capture_output=True, text=True, timeout=900)
+    return subprocess.run(everything, env=variables, capture_output=True, text=True, timeout=1800)
 
 
 def only_record(out):
@@ -64,6 +66,14 @@ def test_a_process_that_fails_ends_the_cell_with_a_reason(tmp_path):
     record = only_record(tmp_path / "out")
     assert record["status"] == "failed"
     assert "the second process gives up" in (tmp_path / "out" / "logs" / f"{record['cell_hash']}.log").read_text()
+
+
+def test_every_process_needs_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    check_devices("cpu", 4)
+    check_devices("cuda", 2)
+    with pytest.raises(UserError, match="--nproc-per-node 3 needs 3 GPUs and there are 2"):
+        check_devices("cuda", 3)
 
 
 def test_bad_input_is_one_line(tmp_path):

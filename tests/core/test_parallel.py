@@ -28,7 +28,7 @@ def two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     variables = {**os.environ, "OMP_NUM_THREADS": "1"}
     processes = [subprocess.Popen([sys.executable, "-P", WORKER, str(rank), "2", folder], env=variables) for rank in range(2)]
-    assert [process.wait(timeout=600) for process in processes] == [0, 0]
+    assert [process.wait(timeout=1800) for process in processes] == [0, 0]
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
 
 
