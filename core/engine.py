@@ -84,6 +84,7 @@ class FeatureEngine:
         kept = (torch.cuda.memory_allocated(device) - before) / max(1, len(graph))
         free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         fits = max(1, int(_SHARE * free / max(kept, 1)))
+        self.chunks.clear()
         self._use(even_chunk(own.stop - own.start, fits))
         self.keep = max(self.chunk, fits)
 

@@ -65,8 +65,8 @@ class Losses:
     def add(self, step: int, loss: Tensor) -> list[tuple[int, float]]:
         """Steps (from 0) and losses that are known now. Raises `Diverged` at a non-finite one."""
         self._waiting.append((step, Readback(loss)))
-        keep = 1 if self.late and 0 < step < self.steps - 1 else 0
-        ready, self._waiting = self._waiting[: len(self._waiting) - keep], self._waiting[len(self._waiting) - keep :]
+        known = len(self._waiting) - (1 if self.late and 0 < step < self.steps - 1 else 0)
+        ready, self._waiting = self._waiting[:known], self._waiting[known:]
         return [(number, self._finite(number, readback.value().item())) for number, readback in ready]
 
     def _finite(self, step: int, value: float) -> float:
