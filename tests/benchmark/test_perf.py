@@ -39,7 +39,7 @@ def test_every_case_of_the_smoke_run_is_measured(smoke):
     assert all(0 < row["utilisation"] < 5 for row in rows if row["kind"] in ("steps", "features"))
     assert printed.strip() == (out / "table.md").read_text().strip()
     assert printed.count("\n| ") == len(SMOKE)  # a head and all but the product
-    assert json.loads((out / "environment.json").read_text())["environment"]["torch_version"] == torch.__version__
+    assert torch.__version__.startswith(json.loads((out / "environment.json").read_text())["environment"]["torch_version"])
 
 
 @pytest.mark.parametrize("profile", sorted(PROFILES))
