@@ -8,9 +8,11 @@ $(if $(wildcard $(shell cat $(ENV) 2>/dev/null)),,$(shell rm -f $(ENV) build/tes
 # -P: the folders datasets/ and methods/ here must not shadow packages of those names
 RUN     = "$$(cat $(ENV))" -P -m
 GRID    = $(if $(SUITE),--suite '$(SUITE)',-m '$(METHOD)' --ipc $(IPC))
+PAPER   = $(wildcard suites/$(TABLE).yaml suites/$(TABLE)-*.yaml)
+TABLES  = $(patsubst suites/%.yaml,%,$(wildcard suites/lgm-*.yaml suites/clpdd-imagenet*.yaml))
 SETUP   = $(firstword $(PYTHON) python3) .ci/install.py
 
-.PHONY: help install bench test regress perf perf-gpu lint check clean build/tree
+.PHONY: help install bench paper test regress perf perf-gpu lint check clean build/tree
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1@\2/p' $(MAKEFILE_LIST) | column -s @ -t 2>/dev/null || grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST)
@@ -20,6 +22,10 @@ install: $(ENV) ## find or make an environment and install ddbench into it
 
 bench: $(ENV) ## distil, evaluate, print the tables: METHOD=clpdd IPC=1 BACKBONE= DATASET= SUITE=file.yaml ARGS=
 	@$(RUN) ddbench run $(GRID) $(if $(BACKBONE),-b '$(BACKBONE)') $(if $(DATASET),-d '$(DATASET)') $(ARGS)
+
+paper: $(ENV) ## reproduce a published table beside its claims: TABLE=lgm-1 ARGS=--dry-run (docs/reproduce.md)
+	$(if $(PAPER),,$(error no suites/$(TABLE).yaml; TABLE is one of $(TABLES)))
+	@status=0; for suite in $(PAPER); do $(RUN) ddbench run --suite $$suite $(ARGS) || status=$$?; done; exit $$status
 
 test: build/test ## all tests: ARGS are pytest's
 	@$(RUN) pytest $(ARGS)

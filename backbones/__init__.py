@@ -7,6 +7,7 @@ datasets by name. Plugin authors import `register`, `BackboneSource` and the res
     torchvision_models.py  torchvision[model=…]    _torchvision.py  the same for torchvision
     clip_models.py         open_clip[model=…]      _weights.py      files, hashes, strict loading
     checkpoint.py          checkpoint[file=…]      _hub.py          downloads that fail in one line
+    papers.py              clip_vitb16, …          _releases.py     which file each of those names is
     mini/                  mini_…, pretrain        _options.py      parameters written as text
 """
 

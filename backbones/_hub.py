@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from ..core.errors import UserError
+from ..core.errors import NotHere, UserError
 
 T = TypeVar("T")
 
 
 def from_hub(what: str, download: Callable[[], T]) -> T:
-    """`download()` with a `UserError` about `what` for every failure; files in the hub's cache need no network."""
+    """`download()` with a `NotHere` about `what` for every failure; files in the hub's cache need no network."""
     try:
         with _quietly():
             return download()
@@ -19,7 +19,7 @@ def from_hub(what: str, download: Callable[[], T]) -> T:
         raise
     except Exception as error:
         reason = str(error).strip().split("\n")[0][:160]
-        raise UserError(
+        raise NotHere(
             f"cannot get the weights of {what}: {type(error).__name__}: {reason}; "
             "check the name and the network, or give weights=FILE or pretrained=false"
         ) from None
@@ -30,13 +30,23 @@ def _quietly() -> Iterator[None]:
     """Without log lines, and with huggingface_hub's cache alone where its hub is out of reach: it would retry for 46 s."""
     from huggingface_hub import constants
 
-    offline, disabled = constants.HF_HUB_OFFLINE, logging.root.manager.disable
+    offline = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = offline or not _reachable(constants.ENDPOINT)
-    logging.disable(logging.CRITICAL)  # the libraries log what the UserError is about to say
+    try:
+        with without_logs():  # the libraries log what the UserError is about to say
+            yield
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+
+
+@contextmanager
+def without_logs() -> Iterator[None]:
+    """No library logs anything inside."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
-        constants.HF_HUB_OFFLINE = offline
         logging.disable(disabled)
 
 

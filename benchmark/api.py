@@ -37,7 +37,8 @@ def distill(
     `method`, `backbone` and `data` are specs such as `clpdd[tau=0.1]`, or objects; `params` are parameters of a method
     given by name. `backbone` may be None for methods that use none. `progress(step, steps, loss)` is called after each step.
 
-    Raises `UserError` for bad input, `Unsupported` for a combination that makes no sense, `Diverged` for a non-finite loss.
+    Raises `UserError` for bad input, `Unsupported` for a combination that makes no sense, and `Diverged`, which carries the
+    last good images, for a non-finite loss.
     """
     if ipc < 1:
         raise UserError(f"ipc={ipc} is not valid: at least one image per class is due")
@@ -61,7 +62,7 @@ def distill(
 def evaluate(
     dset: DistilledSet,
     *,
-    backbone: str | Backbone,
+    backbone: str | Backbone | None,
     data: str | ImageData,
     protocol: str | Protocol = "ridge-probe",
     seed: int = 0,
@@ -69,17 +70,19 @@ def evaluate(
 ) -> Evaluation:
     """Train a probe on `dset` through `backbone` and test it on the test split of `data`.
 
-    Raises `UserError` for bad input and `Unsupported` where the protocol cannot judge the set.
+    `backbone` may be None for protocols that use none. A protocol that names its own dataset (`ssl-pretrain[target=SPEC]`)
+    is judged by that one. Raises `UserError` for bad input and `Unsupported` where the protocol cannot judge the set.
     """
     judge = PROTOCOLS.create(protocol) if isinstance(protocol, str) else protocol
-    images = load_data(data)
-    if dset.class_names != images.class_names:
+    images = load_data(judge.judging_data or data)
+    if judge.uses_backbone and dset.class_names != images.class_names:
         raise UserError(f"the set has other classes than {images.name}: {dset.num_classes} against {images.num_classes}")
     if (reason := judge.supports(dset)) is not None:
         raise Unsupported(reason)
     if other_data(dset, images) and isinstance(dset.images, torch.Tensor):
         dset = replace(dset, indices=None)  # they are places in the data that the set was made from
-    return judge.evaluate(_backbone(backbone, device), images, dset, run=_run(seed, device))
+    encoder = _backbone(backbone, device) if judge.uses_backbone else None
+    return judge.evaluate(encoder, images, dset, run=_run(seed, device))  # type: ignore[arg-type]
 
 
 def other_data(dset: DistilledSet, data: ImageData) -> bool:

@@ -1,6 +1,4 @@
-"""One cell in a process of its own: load, distil (or re-use the stored set), evaluate.
-
-    python -P -m ddbench.benchmark.cell     (-P: the folder `datasets` must not shadow the package of that name)
+"""One cell in a process of its own: load, distil (or re-use the stored set), evaluate. Forked by host.py.
 
 The job comes as one line of JSON on stdin; events leave as lines of JSON through the file descriptor that the job names:
 `environment`, `phase`, `step`, `evaluation` (which one starts) and `record` (one per evaluation, as soon as it is
@@ -9,6 +7,7 @@ finished). stdout and stderr are the cell's log. When stdin closes, the parent i
 
 import faulthandler
 import gc
+import importlib
 import json
 import os
 import sys
@@ -16,7 +15,9 @@ from typing import Any
 
 import torch
 
-from ..core.method import METHODS
+from ..core.backbone import BACKBONES
+from ..core.data import DATASETS
+from ..core.method import METHODS, PROTOCOLS
 from .determinism import make_deterministic
 from .job import end_with_parent, read_job
 from .records import jsonable
@@ -39,6 +40,13 @@ class Events:
             os._exit(1)
 
 
+def preload() -> None:
+    """Import what cells need and what takes seconds."""
+    for registry in (METHODS, BACKBONES, DATASETS, PROTOCOLS):
+        registry.names()
+    importlib.import_module("timm")
+
+
 def main() -> None:
     faulthandler.enable()  # a crash in native code leaves a Python traceback in the log
     job = read_job()
@@ -49,11 +57,6 @@ def main() -> None:
     make_deterministic(job["cell"]["device"])
     for plugin in job["plugins"]:
         METHODS.load_file(plugin)
-    gc.freeze()  # what was imported stays; collections between evaluations then take no time
     CellRun(job, events.emit).run()
     gc.unfreeze()  # native libraries complain in the log about objects that are never collected
     sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()

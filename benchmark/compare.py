@@ -131,7 +131,7 @@ def _same_data(reference: Sequence[dict], new: Sequence[dict]) -> None:
 
 def describe(record: dict, whole: bool = True) -> str:
     """`clpdd on mini_a -> mini_b, digits, IPC 1, seed 0, ridge-probe` in words."""
-    judged = f" -> {record['eval_backbone']}" if whole else ""
+    judged = f" -> {record['eval_backbone']}" if whole and record["eval_backbone"] else ""
     ipc = "all images" if record["ipc"] is None else f"IPC {record['ipc']}"
     protocol = f", {record['protocol_spec']}" if whole else ""
     source = f" on {record['distill_backbone']}" if record["distill_backbone"] else ""

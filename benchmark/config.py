@@ -24,6 +24,7 @@ from ..core.data import DATASETS
 from ..core.errors import UserError, unknown
 from ..core.method import METHODS, PROTOCOLS
 from ..core.registry import Registry
+from .overrides import Overrides
 
 _REGISTRIES: dict[str, Registry[Any]] = {
     "methods": METHODS,
@@ -66,6 +67,8 @@ class Suite(BaseModel):
     seeds: Annotated[list[Annotated[Whole, Field(ge=0)]], BeforeValidator(_as_list), Field(min_length=1)] = Field(default=[0])
     timeout: Annotated[float, Field(gt=0)] | None = None  # seconds per cell; None: no limit
     controls: bool = True
+    transfer: bool = True  # False: a set is evaluated on the backbone that distilled it only
+    claims: Annotated[list[str], BeforeValidator(_as_list)] = Field(default=[])  # published tables to print beside the results
 
     @field_validator("name")
     @classmethod
@@ -84,8 +87,10 @@ def suite(**fields: Any) -> Suite:
         raise UserError(_message(_first(error))) from None
 
 
-def load_suite(path: str | Path) -> Suite:
-    """Read a suite file. Raises `UserError("FILE:LINE: ...")` for anything that cannot run, unknown names included."""
+def load_suite(path: str | Path, overrides: Overrides | None = None) -> Suite:
+    """Read a suite file, with stand-ins for some of its specs. Raises `UserError("FILE:LINE: ...")` for anything that cannot
+    run, unknown names included."""
+    overrides = overrides or Overrides()
     path = Path(path)
     root = _compose(path)
     values = yaml.SafeLoader("").construct_document(root)
@@ -96,8 +101,9 @@ def load_suite(path: str | Path) -> Suite:
         raise UserError(f"{path}:{_line(root, first['loc'])}: {_message(first)}") from None
     except UserError as error:  # from expanding an entry
         raise UserError(f"{path}:{_bad_entry(root, str(error))}: {error}") from None
-    _check_specs(path, root, values)
-    return found.model_copy(update={} if "name" in values else {"name": path.stem})
+    _check_specs(path, root, values, overrides)
+    name = {} if "name" in values else {"name": path.stem}
+    return Suite(**overrides.apply({**found.model_dump(), **name}))
 
 
 def expand(entry: Any) -> list[str]:
@@ -159,13 +165,13 @@ def _check_keys(path: Path, mapping: yaml.MappingNode) -> None:
         seen.add(key.value)
 
 
-def _check_specs(path: Path, root: yaml.MappingNode, values: dict[str, Any]) -> None:
+def _check_specs(path: Path, root: yaml.MappingNode, values: dict[str, Any], overrides: Overrides) -> None:
     """Names and parameters of every entry, so that a mistake is reported at its line and before anything runs."""
     for section, registry in _REGISTRIES.items():
         for index, entry in enumerate(_as_list(values.get(section)) or []):
             for spec in expand(entry):
                 try:
-                    registry.create(spec)
+                    registry.create(overrides.swap(spec))
                 except UserError as error:
                     raise UserError(f"{path}:{_entry_line(root, section, index, str(error))}: {error}") from None
 

@@ -10,7 +10,13 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 _LOW_DISK = 2 * 2**30  # bytes; features of ImageNet-size data need more, the embedded bench a few megabytes
-_OPTIONAL = {"pytest": "make test", "ruff": "make lint", "pyright": "make check", "ray": "runs on several machines"}
+_OPTIONAL = {
+    "pytest": "make test",
+    "ruff": "make lint",
+    "pyright": "make check",
+    "ray": "runs on several machines",
+    "pyarrow": "ImageNet in parquet",
+}
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ def gallery(sets: Sequence[tuple[str, DistilledSet]], path: Path, title: str = "
     Several sets: a row each, with the first image of every class. One set: a row per image of a class. Raises `UserError`
     where there is nothing to draw.
     """
+    sets = [(label, dset) for label, dset in sets if len(dset)]
     if not sets:
         raise UserError("there are no distilled images to draw")
     class_names = sets[0][1].class_names

@@ -24,8 +24,9 @@ class Evaluation:
     protocol_spec: str
     protocol_params: dict[str, Any]
     protocol_version: int
-    eval_backbone: str  # spec string
-    eval_backbone_spec: dict[str, Any]
+    eval_backbone: str | None  # spec string; None for protocols that use no backbone
+    eval_backbone_spec: dict[str, Any] | None
+    judging_fingerprint: str | None = None  # of the dataset that judges the set; None: the one that it was made from
     config_hash: str = ""
 
 
@@ -98,12 +99,14 @@ def _cell_facts(cell: Cell) -> dict[str, Any]:
 
 
 def _evaluation_facts(evaluation: Evaluation) -> dict[str, Any]:
-    return {
+    facts = {
         "protocol": evaluation.protocol,
         "protocol_version": evaluation.protocol_version,
         "protocol_params": evaluation.protocol_params,
         "eval_backbone": _features(evaluation.eval_backbone_spec),
     }
+    other = evaluation.judging_fingerprint
+    return facts if other is None else {**facts, "judging_data": other}
 
 
 def _features(spec: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -123,6 +126,7 @@ def blank_record(cell: Cell, evaluation: Evaluation, status: str, reason: str | 
         **dict.fromkeys(_MEASURED),
         "top1_per_seed": [],
         "details": {},
+        "parts": {},
         "seconds": {},
         "peak_bytes": dict.fromkeys(("gpu_allocated", "gpu_reserved", "cpu_rss")),
         "peak_bytes_by_phase": {},
@@ -130,21 +134,26 @@ def blank_record(cell: Cell, evaluation: Evaluation, status: str, reason: str | 
         "environment": {},
         "precision": precision(cell.device),
         "distill_reused": False,
+        "resumed_at": [],
     }
 
 
 _NOT_RECORDED = ("dataset_name", "dataset_params", "evaluations", "unsupported")
 _MEASURED = (
     "n_images",
+    "labels_of",
     "top1",
     "features_seconds_cold",
     "features_seconds_warm",
+    "features_peak_bytes",
     "features_cached",
     "steps",
     "steps_per_second",
     "images_per_second",
     "chunks",
     "set_fingerprint",
+    "checkpoint_note",
+    "device_shared",
     "started",
     "finished",
 )

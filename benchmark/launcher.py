@@ -1,9 +1,10 @@
-"""Devices that run cells, and one cell process: started, followed, and ended when done, late or no longer wanted."""
+"""Devices that run cells, and one cell process: forked, followed, and ended when done, late or no longer wanted."""
 
 import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,7 +18,8 @@ import torch
 
 from .measure import clock
 
-COMMAND = (sys.executable, "-P", "-m", "ddbench.benchmark.cell")
+HOST = (sys.executable, "-P", "-m", "ddbench.benchmark.host")
+CELL = "ddbench.benchmark.cell"  # the module that a cell process runs
 _POLL = 0.2  # seconds between looks at the clock and at `stop`
 _GRACE = 10.0  # seconds that a process may take to end after its last event
 
@@ -52,58 +54,109 @@ class Ended:
     stopped: bool = False
 
 
+class Host:
+    """The process that the cells of one slot are forked from (host.py), one cell at a time.
+
+    It starts with the first cell, and again if it has died.
+    """
+
+    def __init__(self, environment: dict[str, str]):
+        self._environment = environment
+        self._process: subprocess.Popen | None = None
+        self._control = socket.socket()
+        self._answers: list[int] = []  # of the present cell: its process id, then its exit code
+
+    def __enter__(self) -> "Host":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
+
+    def fork(self, job: int, log: int, events: int) -> int:
+        """Ask for a cell with these descriptors. Returns the number under which it will find `events`."""
+        if self._process is None or self._process.poll() is not None:
+            self.kill()
+            self._start(log)
+        self._answers = []
+        socket.send_fds(self._control, [b"."], [job, log, events])
+        return self._events
+
+    def exit_code(self, timeout: float | None) -> int | None:
+        """The exit code of the cell, or None if it still runs after `timeout` seconds (None: wait for it)."""
+        while len(self._answers) < 2:
+            if not select.select([self._control], [], [], timeout)[0]:
+                return None
+            lines = self._control.recv(64).split()
+            if not lines:  # the host is dead, and the cell with it; for want of memory, more often than not
+                self._answers = [0, -signal.SIGKILL]
+            self._answers += map(int, lines)
+        return self._answers[1]
+
+    def end_cell(self) -> None:
+        """Kill the cell if it still runs; the host then kills whatever it has started."""
+        if self.exit_code(0) is not None:
+            return
+        if self._answers:
+            with suppress(ProcessLookupError):
+                os.kill(self._answers[0], signal.SIGKILL)
+            self.exit_code(None)
+        else:  # the host is still importing
+            self.kill()
+
+    def kill(self) -> None:
+        """End the host. A cell that it has forked ends too, when its stdin closes."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+        self._control.close()
+
+    def _start(self, log: int) -> None:
+        self._control, theirs = socket.socketpair()
+        self._events = theirs.fileno()
+        self._process = subprocess.Popen(
+            (*HOST, str(self._events), CELL),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **self._environment},
+            pass_fds=[self._events],
+            start_new_session=True,
+        )
+        theirs.close()
+
+
 def launch(
     job: dict[str, Any],
     *,
+    host: Host,
     log: Path,
-    environment: dict[str, str],
     timeout: float | None,
     on_event: Callable[[dict[str, Any]], None],
     stop: threading.Event,
 ) -> Ended:
-    """Run one job to its end. The process is the leader of a group of its own, which is killed as a whole."""
-    reader, writer = os.pipe()
+    """Run one job to its end, in a process of its own that is dead afterwards, with all that it has started."""
     deadline = None if timeout is None else clock() + timeout
+    (job_out, job_in), (events_out, events_in) = os.pipe(), os.pipe()
     try:
-        with log.open("ab") as stream:
-            process = subprocess.Popen(
-                COMMAND,
-                stdin=subprocess.PIPE,
-                stdout=stream,
-                stderr=stream,
-                env={**os.environ, **environment},
-                pass_fds=[writer],
-                start_new_session=True,
-            )
-        job_line = json.dumps({**job, "event_fd": writer}).encode() + b"\n"
-        os.close(writer)
-        writer = -1
         try:
-            _send(process, job_line)
-            return _follow(process, reader, deadline, on_event, stop)
+            with log.open("ab") as stream:
+                number = host.fork(job_out, stream.fileno(), events_in)
         finally:
-            _kill_group(process)
-            process.wait()
-            if process.stdin:
-                with suppress(OSError):
-                    process.stdin.close()
+            os.close(job_out)
+            os.close(events_in)
+        with suppress(BrokenPipeError), open(job_in, "wb", closefd=False) as pipe:  # it died while starting: see its exit code
+            pipe.write(json.dumps({**job, "event_fd": number}).encode() + b"\n")
+        return _follow(host, events_out, deadline, on_event, stop)
     finally:
-        os.close(reader)
-        if writer >= 0:
-            os.close(writer)
-
-
-def _send(process: subprocess.Popen, line: bytes) -> None:
-    """The job; stdin stays open, because the process ends when it closes."""
-    assert process.stdin is not None
-    with suppress(BrokenPipeError):  # it died while starting; its exit code tells
-        process.stdin.write(line)
-        process.stdin.flush()
+        host.end_cell()
+        os.close(job_in)  # it stayed open until here, because the process ends when its stdin closes
+        os.close(events_out)
 
 
 def _follow(
-    process: subprocess.Popen,
-    reader: int,
+    host: Host,
+    events: int,
     deadline: float | None,
     on_event: Callable[[dict[str, Any]], None],
     stop: threading.Event,
@@ -114,26 +167,13 @@ def _follow(
             return Ended(-signal.SIGKILL, stopped=True)
         if deadline is not None and clock() > deadline:
             return Ended(-signal.SIGKILL, timed_out=True)
-        if open_ended and select.select([reader], [], [], _POLL)[0]:
-            chunk = os.read(reader, 1 << 20)
+        if open_ended and select.select([events], [], [], _POLL)[0]:
+            chunk = os.read(events, 1 << 20)
             if not chunk:  # the process has closed its end; it may take its time to go
                 open_ended = False
                 deadline = min(deadline or float("inf"), clock() + _GRACE)
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 on_event(json.loads(line))
-        elif (code := _exit_code(process, wait=not open_ended)) is not None:
+        elif (code := host.exit_code(0 if open_ended else _POLL)) is not None:
             return Ended(code)
-
-
-def _exit_code(process: subprocess.Popen, wait: bool) -> int | None:
-    try:
-        return process.wait(timeout=_POLL if wait else 0)
-    except subprocess.TimeoutExpired:
-        return None
-
-
-def _kill_group(process: subprocess.Popen) -> None:
-    """Kill the process and whatever it started; the group may outlive its leader."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)

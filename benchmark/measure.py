@@ -102,6 +102,20 @@ class Meter:
         """Exclusive seconds of the innermost running phase so far, without a synchronisation."""
         return self._open[-1].running + clock() - self._open[-1].since
 
+    def so_far(self) -> tuple[dict[str, float], dict[str, Peaks]]:
+        """Seconds and peaks per phase name, with those of enclosing phases up to the start of the innermost."""
+        seconds, peaks = dict(self.seconds), dict(self.peaks)
+        for span in self._open:
+            seconds[span.name] = seconds.get(span.name, 0.0) + span.running
+            peaks[span.name] = peaks.get(span.name, Peaks()).union(span.peaks)
+        return seconds, peaks
+
+    def include(self, seconds: dict[str, float], peaks: dict[str, Peaks]) -> None:
+        """Count what an earlier process measured."""
+        for name in seconds:
+            self.seconds[name] = self.seconds.get(name, 0.0) + seconds[name]
+            self.peaks[name] = self.peaks.get(name, Peaks()).union(peaks[name])
+
     def synchronize(self) -> None:
         """Wait for all work on the device."""
         if self.device.type == "cuda":
@@ -126,11 +140,13 @@ class Meter:
 class StepMeter:
     """A `core.run.Progress` that measures steps; use it inside the phase `distill` of `meter`.
 
-    The first step carries warm-up (compilation, allocator, caches) and is told apart; the rate is that of the others.
+    The first step in this process carries warm-up (compilation, allocator, caches) and is told apart; the rate is that of
+    the others.
     """
 
     meter: Meter
     report: Callable[[dict], None] | None = None
+    first: int = 1  # the first step in this process
     step: int = 0
     steps: int = 0
     warmup: float | None = None  # exclusive seconds from the start of the phase to the end of the first step
@@ -144,7 +160,7 @@ class StepMeter:
             self.meter.synchronize()  # elsewhere the steps stay asynchronous
         seconds = self.meter.elapsed()
         if self.warmup is None:
-            self.warmup = seconds
+            self.warmup, self.first = seconds, step
         self.step, self.steps, self.last = step, steps, seconds
         self.optimised = self.optimised or loss is not None
         if self.report and (ends or clock() - self._reported > _REPORT_EVERY):
@@ -155,9 +171,9 @@ class StepMeter:
     @property
     def steps_per_second(self) -> float | None:
         """Rate after the first step; None before there is a second."""
-        if self.warmup is None or self.last is None or self.step < 2 or self.last <= self.warmup:
+        if self.warmup is None or self.last is None or self.step == self.first or self.last <= self.warmup:
             return None
-        return (self.step - 1) / (self.last - self.warmup)
+        return (self.step - self.first) / (self.last - self.warmup)
 
     @property
     def eta(self) -> float | None:

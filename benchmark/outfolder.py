@@ -1,8 +1,9 @@
 """The run folder: made and tried before anything runs, and used by one run at a time.
 
-OUT/records.jsonl   one line per evaluation
-OUT/sets/HASH/      distilled sets
-OUT/logs/HASH.log   what a cell process printed
+OUT/records.jsonl       one line per evaluation
+OUT/sets/HASH/          distilled sets
+OUT/checkpoints/HASH/   where a distillation that was cut short goes on
+OUT/logs/HASH.log       what a cell process printed
 """
 
 import contextlib

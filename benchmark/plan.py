@@ -7,7 +7,7 @@ sense become cells with a reason, which the runner records as `unsupported` with
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -23,26 +23,32 @@ from .records import jsonable
 FLOOR, CEILING = "random", "full"  # the controls
 
 
+Distiller = TypeVar("Distiller")
+
+
 def plan(suite: Suite, *, device: str = "auto") -> list[Cell]:
     """The cells of a suite, each once: by dataset, seed, IPC, method, backbone. Raises `UserError` for what cannot run.
 
     Backbones are loaded one at a time to read their cards, datasets one at a time to read their fingerprints.
     """
     kind = device_kind(device)
-    methods = [METHODS.create(spec) for spec in _with_controls(suite)]
+    methods = [METHODS.create(spec) for spec in with_controls(suite)]
     protocols = [PROTOCOLS.create(spec) for spec in suite.protocols]
     names = suite.backbones
     if not names:
         raise UserError("no mini backbone is installed; name a backbone")
-    cards = _cards([*names, *(suite.eval_backbones or [])])
+    known = cards([*names, *(suite.eval_backbones or [])])
     sources = [DATASETS.create(spec) for spec in suite.datasets]
-    evaluations = [_evaluation(p, *cards[name]) for name in suite.eval_backbones or names for p in protocols]
-    distillers = _unique([cards[name] for name in names])
+    evaluations = _evaluations(protocols, [known[name] for name in suite.eval_backbones or names])
+    distillers = _unique([known[name] for name in names])
     found: dict[str, Cell] = {}
     for source in sources:
         data = source.load()
-        for seed, ipc, method, card in _grid(suite, methods, distillers):
-            cell = _cell(method, card, source, data, ipc, seed, kind, _unique(evaluations))
+        for seed, ipc, method, card in grid(suite, methods, distillers):
+            seen = [e for e in _unique(evaluations) if suite.transfer or card is None or e.eval_backbone in (None, card[0])]
+            if not seen and card is not None:
+                raise UserError(f"transfer: false evaluates sets of {card[0]} on it alone; name it in eval_backbones too")
+            cell = _cell(method, card, source, data, ipc, seed, kind, seen)
             found.setdefault(cell.cell_hash, cell)
         del data
     return list(found.values())
@@ -58,7 +64,7 @@ def device_kind(device: str) -> str:
     return "cuda" if available and device != "cpu" else "cpu"
 
 
-def _with_controls(suite: Suite) -> list[str]:
+def with_controls(suite: Suite) -> list[str]:
     """The methods with the floor first and the ceiling last, unless they are there or not wanted."""
     names = {METHODS.create(spec).name for spec in suite.methods}
     floor = [FLOOR] * (suite.controls and FLOOR not in names)
@@ -66,15 +72,15 @@ def _with_controls(suite: Suite) -> list[str]:
     return [*floor, *suite.methods, *ceiling]
 
 
-def _cards(specs: Iterable[str]) -> dict[str, tuple[str, BackboneSpec]]:
+def cards(specs: Iterable[str]) -> dict[str, tuple[str, BackboneSpec]]:
     """Canonical spec string and card of each backbone, by the spec that was asked for."""
     sources = {spec: BACKBONES.create(spec) for spec in dict.fromkeys(specs)}
     return {spec: (spec_string(source), source.load().spec) for spec, source in sources.items()}
 
 
-def _grid(
-    suite: Suite, methods: Sequence[Method], distillers: Sequence[tuple[str, BackboneSpec]]
-) -> Iterator[tuple[int, int | None, Method, tuple[str, BackboneSpec] | None]]:
+def grid(
+    suite: Suite, methods: Sequence[Method], distillers: Sequence[Distiller]
+) -> Iterator[tuple[int, int | None, Method, Distiller | None]]:
     """Seed, IPC, method and distil backbone of each cell; axes that a method does not use are not walked."""
     for seed in suite.seeds:
         for ipc in suite.ipc:
@@ -86,9 +92,24 @@ def _grid(
                     yield seed, ipc if method.uses_ipc else None, method, card
 
 
-def _evaluation(protocol: Protocol, name: str, card: BackboneSpec) -> Evaluation:
-    params = jsonable(resolved(protocol))
-    return Evaluation(protocol.name, spec_string(protocol), params, protocol.version, name, jsonable(card.to_json()))
+def _evaluations(protocols: Sequence[Protocol], judges: Sequence[tuple[str, BackboneSpec]]) -> list[Evaluation]:
+    """Every protocol on every eval backbone; protocols that use none stand once, at the end."""
+    bound = [evaluation_of(p, *judge) for judge in judges for p in protocols if p.uses_backbone]
+    return [*bound, *(evaluation_of(p) for p in protocols if not p.uses_backbone)]
+
+
+def evaluation_of(protocol: Protocol, name: str | None = None, card: BackboneSpec | None = None) -> Evaluation:
+    """One protocol on the backbone with this spec string and card; both None for protocols that use no backbone."""
+    other = protocol.judging_data
+    return Evaluation(
+        protocol.name,
+        spec_string(protocol),
+        jsonable(resolved(protocol)),
+        protocol.version,
+        name,
+        None if card is None else jsonable(card.to_json()),
+        None if other is None else DATASETS.create(other).load().fingerprint,
+    )
 
 
 def _cell(

@@ -24,6 +24,7 @@ class Reporter:
     """What the runner tells, always from one thread. This one stays silent; `index` counts cells from 1."""
 
     def start(self, cells: Sequence[Cell], skipped: int) -> None: ...
+    def warning(self, text: str) -> None: ...
     def cell_started(self, index: int, cell: Cell, device: str) -> None: ...
     def event(self, index: int, event: dict[str, Any]) -> None: ...
     def record(self, record: dict[str, Any]) -> None: ...
@@ -54,6 +55,9 @@ class PlainReporter(Reporter):
         if skipped:
             self.write(f"{skipped} evaluation{'s' * (skipped != 1)} done already, skipped")
 
+    def warning(self, text: str) -> None:
+        self.write(f"WARNING: {text}")
+
     def cell_started(self, index: int, cell: Cell, device: str) -> None:
         self.write(f"[{index}/{self.total}] {cell.label} on {device}: started")
 
@@ -63,7 +67,8 @@ class PlainReporter(Reporter):
     def cell_finished(self, index: int, cell: Cell, seconds: float) -> None:
         self.finished += 1
         records = self.records.pop(cell.cell_hash, [])
-        self.write(f"[{index}/{self.total}] {cell.label}: {', '.join([*outcomes(records), duration(seconds), *peak(records)])}")
+        facts = [*outcomes(records), duration(seconds), *peak(records), *notes(records)]
+        self.write(f"[{index}/{self.total}] {cell.label}: {', '.join(facts)}")
 
     def finish(self, summary: "RunSummary") -> None:
         for line in summary_lines(summary):
@@ -162,6 +167,13 @@ def peak(records: Sequence[dict[str, Any]]) -> list[str]:
         if values:
             return [f"peak {gibibytes(max(values))} {what}"]
     return []
+
+
+def notes(records: Sequence[dict[str, Any]]) -> list[str]:
+    """That the set went on from a checkpoint, and why one was of no use."""
+    first = records[0] if records else {}
+    parts = [f"resumed at step {first['resumed_at'][-1]}"] if first.get("resumed_at") else []
+    return [*parts, *filter(None, [first.get("checkpoint_note")])]
 
 
 def summary_lines(summary: "RunSummary") -> list[str]:

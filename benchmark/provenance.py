@@ -31,7 +31,9 @@ def machine(environment: dict[str, Any] | None) -> tuple[str, ...]:
 
 
 def shared_device(group: Frame) -> bool:
-    """Whether two cells overlapped in time on one device of one machine."""
+    """Whether two cells overlapped in time on one device of one machine, or one with another run, as its record says."""
+    if "device_shared" in group and group["device_shared"].eq(True).any():
+        return True
     spans = pd.DataFrame(
         {
             "place": [(machine(env), str(device)) for env, device in zip(group["environment"], group["device"], strict=True)],

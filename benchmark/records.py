@@ -13,7 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import UserError
+from ..core.disk import refusal
+from ..core.errors import DiskError, UserError
 
 SCHEMA = 1
 FILE = "records.jsonl"
@@ -43,14 +44,14 @@ def done_hashes(out: Path) -> set[str]:
 
 
 def append_record(out: Path, record: dict[str, Any]) -> None:
-    """Append one record durably. Raises `UserError` if it cannot be written; the file is then as it was before."""
+    """Append one record durably. Raises `DiskError` if it cannot be written; the file is then as it was before."""
     line = (json.dumps(jsonable(record), allow_nan=False) + "\n").encode()
     path = out / FILE
     try:
         new = not path.exists()
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; nothing was lost, rerun to resume") from error
+        raise DiskError(f"{refusal(path, error)}; nothing was lost, rerun to resume") from error
     try:
         _append(descriptor, path, line)
     finally:
@@ -80,9 +81,7 @@ def _append(descriptor: int, path: Path, line: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             os.ftruncate(descriptor, length)
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        what = f"the disk is full while writing {path}" if full else f"cannot write {path}: {error.strerror}"
-        raise UserError(f"{what}; nothing was lost, rerun to resume") from error
+        raise DiskError(f"{refusal(path, error)}; nothing was lost, rerun to resume") from error
 
 
 def _drop_cut_line(descriptor: int) -> int:

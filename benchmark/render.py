@@ -27,8 +27,8 @@ def markdown(tables: Sequence[Table]) -> str:
     """GitHub tables, captions below."""
     parts = []
     for table in tables:
-        lines = [_pipes([*table.labels, *table.columns]), _pipes([":--", ":--", *["--:"] * len(table.columns)])]
-        lines += [_pipes([*label, *(v.text(table.digits) for v in values)]) for label, values in table.rows]
+        lines = [pipes([*table.labels, *table.columns]), pipes([":--", ":--", *["--:"] * len(table.columns)])]
+        lines += [pipes([*label, *(v.text(table.digits) for v in values)]) for label, values in table.rows]
         parts.append("\n".join([f"**{table.title}**", "", *lines, "", *(f"{line}  " for line in table.caption)]))
     return "\n\n".join(parts) + "\n"
 
@@ -37,23 +37,28 @@ def latex(tables: Sequence[Table]) -> str:
     """`table` environments with booktabs rules."""
     parts = []
     for table in tables:
-        head = _ampersands([*table.labels, *table.columns])
-        rows = [_ampersands([*label, *(value.text(table.digits) for value in values)]) for label, values in table.rows]
-        lines = [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{_tex(table.title)}. {_tex('. '.join(table.caption))}.}}",
-            rf"\begin{{tabular}}{{ll{'r' * len(table.columns)}}}",
-            r"\toprule",
-            head,
-            r"\midrule",
-            *rows,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-        ]
-        parts.append("\n".join(lines))
+        rows = [[*label, *(value.text(table.digits) for value in values)] for label, values in table.rows]
+        below = f"{table.title}. {'. '.join(table.caption)}."
+        parts.append(latex_grid(below, [*table.labels, *table.columns], rows, labels=2))
     return "\n\n".join(parts) + "\n"
+
+
+def latex_grid(caption: str, headers: Sequence[str], rows: Sequence[Sequence[str]], labels: int) -> str:
+    """One `table` environment; the first `labels` columns are text, the others numbers."""
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_tex(caption)}}}",
+        rf"\begin{{tabular}}{{{'l' * labels}{'r' * (len(headers) - labels)}}}",
+        r"\toprule",
+        _ampersands(headers),
+        r"\midrule",
+        *map(_ampersands, rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines)
 
 
 def as_json(tables: Sequence[Table]) -> str:
@@ -76,8 +81,7 @@ def _text(table: Table) -> str:
 def _draw(table: Table, names: dict[str, str], gap: int, wrap: bool, width: int) -> str | None:
     """The grid with `gap` extra blanks between columns and headers of several lines (`wrap`), or None if it is too wide."""
     shown = [[value.text(table.digits, joint="±") for value in values] for _, values in table.rows]
-    grid = Grid(box=box.SIMPLE_HEAD, title=table.title, title_justify="left", title_style="bold", padding=(0, gap, 0, 0))
-    grid.pad_edge = False
+    grid = _grid(table.title, gap)
     for label in table.labels:
         grid.add_column(label, no_wrap=True)
     for c, column in enumerate(table.columns):
@@ -89,10 +93,35 @@ def _draw(table: Table, names: dict[str, str], gap: int, wrap: bool, width: int)
         for first, (((_, backbone), _), cells) in zip(_spread(method, len(rows)), rows, strict=True):
             grid.add_row(first, names[backbone], *cells)
         grid.add_section()
-    # markup=False: the brackets of `clpdd[tau=0.05]` are not a style
-    console = Console(file=io.StringIO(), width=width, markup=False, highlight=False, emoji=False, no_color=True)
-    if console.measure(grid, options=console.options.update(width=10_000, max_width=10_000)).maximum > width:
+    if _console(10_000).measure(grid).maximum > width:
         return None
+    return _printed(grid, width)
+
+
+def grid_text(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], labels: int) -> str:
+    """A titled grid of texts, never cut; the first `labels` columns are left-aligned, the first is blank where it repeats."""
+    grid = _grid(title, gap=1)
+    for c, header in enumerate(headers):
+        grid.add_column(header, justify="left" if c < labels else "right", no_wrap=True)
+    for first, group in groupby(rows, key=lambda row: row[0]):
+        for index, row in enumerate(group):
+            grid.add_row("" if index else first, *row[1:])
+    return _printed(grid, 10_000)
+
+
+def _grid(title: str, gap: int) -> Grid:
+    grid = Grid(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", padding=(0, gap, 0, 0))
+    grid.pad_edge = False
+    return grid
+
+
+def _console(width: int) -> Console:
+    # markup=False: the brackets of `clpdd[tau=0.05]` are not a style
+    return Console(file=io.StringIO(), width=width, markup=False, highlight=False, emoji=False, no_color=True)
+
+
+def _printed(grid: Grid, width: int) -> str:
+    console = _console(width)
     console.print(grid)
     return "\n".join(line.rstrip() for line in console.file.getvalue().rstrip().splitlines()) + "\n"  # type: ignore[attr-defined]
 
@@ -131,7 +160,8 @@ def short_names(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     return short, legend
 
 
-def _pipes(cells: Sequence[str]) -> str:
+def pipes(cells: Sequence[str]) -> str:
+    """One row of a GitHub table."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

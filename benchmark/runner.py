@@ -2,11 +2,13 @@
 
     summary = run_plan(plan(suite), Path("results/runs/x"), timeout=600, progress=reporter())
 
-Rerunning skips what is recorded. A cell that dies, runs out of memory or time becomes rows with a reason; the evaluations
-that it had finished stay, and those that it had not started are tried in a new process.
+Rerunning skips what is recorded, and a cell that was cut short goes on from its checkpoint. A cell that dies, runs out of
+memory or time becomes rows with a reason; the evaluations that it had finished stay, and those that it had not started are
+tried in a new process.
 """
 
 import queue
+import secrets
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -16,16 +18,18 @@ from typing import Any
 
 import torch
 
+from ..core.disk import writing
 from ..core.errors import UserError
 from ..core.parallel import member
-from . import measure
+from . import checkpoint, measure
 from .environment import environment
 from .identity import Cell, Evaluation, blank_record
-from .launcher import Ended, Slot, launch, slots
+from .launcher import Ended, Host, Slot, launch, slots
 from .outcome import classify_exit
 from .outfolder import locked, prepare
 from .progress import Reporter
 from .records import append_record, done_hashes
+from .sharing import in_use_by_others, present
 
 
 @dataclass
@@ -58,6 +62,7 @@ def run_plan(
     progress: Reporter | None = None,
     plugins: Iterable[str | Path] = (),
     overwrite: bool = False,
+    checkpoint_every: float = checkpoint.EVERY,
 ) -> RunSummary:
     """Run what is not recorded in `out` yet; all of it with `overwrite`.
 
@@ -66,8 +71,9 @@ def run_plan(
         device: `auto`, or the device that the cells were planned for.
         threads: CPU threads of each cell process; None: torch's choice.
         plugins: files that every cell process imports first.
+        checkpoint_every: seconds between two checkpoints of a cell, at least.
 
-    Raises `UserError` before anything runs if `out` cannot be written or is in use, and when a record cannot be written.
+    Raises `UserError` before anything runs if `out` cannot be written or is in use, and when a record or set cannot be written.
     `KeyboardInterrupt` passes through after the running processes are dead; finished records stay.
     """
     out = Path(out).absolute()
@@ -83,6 +89,8 @@ def run_plan(
             "threads": threads,
             "plugins": [str(Path(p).absolute()) for p in plugins],
             "overwrite": overwrite,
+            "checkpoint_every": checkpoint_every,
+            "run_id": secrets.token_hex(8),
         }
         _Session(out, settings, timeout, progress or Reporter(), summary).run(todo)
     return summary
@@ -119,10 +127,16 @@ class _Session:
         pending: queue.SimpleQueue[tuple[int, Cell]] = queue.SimpleQueue()
         for item in enumerate(cells, 1):
             pending.put(item)
-        places = slots(cells[0].device)[: len(cells)] if cells else []
-        if member()[1] > 1:  # the processes of a cell share the devices; cells then run one after the other
-            places = places[:1]
-        workers = [threading.Thread(target=self._work, args=(pending, slot)) for slot in places]
+        together = member()[1]  # processes that work on one cell; cells then come one after the other
+        places = slots(cells[0].device)[: together if together > 1 else len(cells)] if cells else []
+        devices = [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in places]
+        if any(in_use_by_others(self.settings["run_id"], device) for device in devices):
+            self.reporter.warning("another run of ddbench uses the same device; the seconds of both will be too long")
+        workers = [threading.Thread(target=self._work, args=(pending, slot)) for slot in places[: 1 if together > 1 else None]]
+        with present(self.settings["run_id"], devices):
+            self._follow(workers)
+
+    def _follow(self, workers: list[threading.Thread]) -> None:
         for worker in workers:
             worker.start()
         try:
@@ -144,11 +158,11 @@ class _Session:
             worker.join()
 
     def _work(self, pending: "queue.SimpleQueue[tuple[int, Cell]]", slot: Slot) -> None:
-        with suppress(queue.Empty):
+        with suppress(queue.Empty), Host(slot.environment) as host:
             while not self.stop.is_set():
                 index, cell = pending.get_nowait()
                 try:
-                    _CellWatch(self, index, cell, slot).run()
+                    _CellWatch(self, index, cell, slot, host).run()
                 except Exception as error:  # a bug in the harness: raise it in the main thread
                     self.messages.put(_raiser(error))
                     return
@@ -180,6 +194,7 @@ class _CellWatch:
     index: int
     cell: Cell
     slot: Slot
+    host: Host
     current: str | None = None  # config hash of the evaluation that is running
     environment: dict[str, Any] | None = None  # of the cell process, as it reported it
     left: dict[str, Evaluation] = field(default_factory=dict)
@@ -188,7 +203,8 @@ class _CellWatch:
         session, started = self.session, measure.now()
         self.left = {e.config_hash: e for e in self.cell.evaluations}
         log = session.out / "logs" / f"{self.cell.cell_hash}.log"
-        log.write_bytes(b"")
+        with writing(log):
+            log.write_bytes(b"")
         begin = measure.clock()
         session.messages.put(lambda: session.reporter.cell_started(self.index, self.cell, self.slot.label))
         overwrite = session.settings["overwrite"]
@@ -201,9 +217,7 @@ class _CellWatch:
                 "device_label": self.slot.label,
                 "cell": self.cell.only(self.left.values()).to_json(),
             }
-            ended = launch(
-                job, log=log, environment=self.slot.environment, timeout=timeout, on_event=self._event, stop=session.stop
-            )
+            ended = launch(job, host=self.host, log=log, timeout=timeout, on_event=self._event, stop=session.stop)
             if self.left and not ended.stopped:
                 self._close(ended, f"logs/{log.name}", started)
             overwrite = overwrite and self.current is None  # a later process goes on with the set of this run
@@ -218,6 +232,8 @@ class _CellWatch:
             session.messages.put(lambda: session.store(record))
         elif event["event"] == "environment":
             self.environment = event["environment"]
+        elif event["event"] == "abort":
+            session.messages.put(_raiser(UserError(f"{event['reason']}; free some space, then rerun to resume")))
         else:
             self.current = event.get("config_hash", self.current)
             session.messages.put(lambda: session.reporter.event(self.index, event))

@@ -6,30 +6,39 @@ deviation over distillation seeds, or, where there is one such seed only, over p
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import pandas as pd
 
 from ..core.errors import UserError
+from .accuracy import accuracy, relative, with_groups, worst_group
+from .grouping import facts_of, nested, one_per_set, place_of, row_labels, rows_of
 from .provenance import conditions
-from .values import MISSING, Column, Frame, Table, Value, count_text, mean_value, plain_value, spread_text
+from .values import Frame, Table, Value, count_text, plain_value
 
 
 def tables(records: Sequence[dict], metric: str = "top1", protocol: str | None = None) -> list[Table]:
-    """The tables of `metric`: one per (dataset, IPC, protocol) for `top1`, one per (dataset, IPC) for `seconds` and `memory`.
+    """The tables of `metric`: per (dataset, IPC, protocol) for accuracies, per (dataset, IPC) for `seconds` and `memory`.
 
     `protocol` keeps the evaluations of one protocol (name or spec). Raises `UserError` where there is nothing to show, or
     where a table would mix what cannot be compared.
     """
-    builders: dict[str, Callable[[Frame], Table]] = {"top1": accuracy, "seconds": speed, "memory": memory}
+    builders: dict[str, Callable[[Frame], Table]] = {
+        "top1": accuracy,
+        "worst_group": worst_group,
+        "relative": relative,
+        "seconds": speed,
+        "memory": memory,
+    }
     if metric not in builders:
         raise UserError(f"unknown metric {metric!r}; choose one of {', '.join(builders)}")
     chosen = [r for r in records if protocol in (None, r["protocol"], r["protocol_spec"])]
     if not chosen:
         held = ", ".join(sorted({r["protocol_spec"] for r in records})) or "none at all"
         raise UserError(f"no records{f' under {protocol!r}' if protocol else ''}; there are: {held}")
+    if metric == "worst_group":
+        chosen = with_groups(chosen)
     frame: Frame = pd.DataFrame(chosen)
-    keys = ["dataset", "protocol_spec"] if metric == "top1" else ["dataset"]
+    keys = ["dataset"] if metric in ("seconds", "memory") else ["dataset", "protocol_spec"]
     built = []
     for _, group in frame.groupby(keys, sort=False):
         check_comparable(group)
@@ -55,37 +64,11 @@ def check_comparable(group: Frame) -> None:
                 raise UserError(f"the records mix versions {listed} of {kind} {spec!r}; rerun the older ones")
 
 
-def accuracy(group: Frame) -> Table:
-    """Top-1 of every row on every eval backbone; `own` = same backbone, `transfer` = mean over the others."""
-    backbones = list(dict.fromkeys(group["eval_backbone"]))
-    columns = [*backbones, *(["own", "transfer"] if group["distill_backbone"].notna().any() else []), "mean"]
-
-    def values(rows: Frame) -> list[Value]:
-        distil = rows["distill_backbone"].dropna().unique()
-        own, bound = rows["distill_backbone"] == rows["eval_backbone"], rows["distill_backbone"].notna()
-        each, owned = max(1, len(distil)), sum(name in backbones for name in distil)
-        cells = {name: mean_value(rows[rows["eval_backbone"] == name], each) for name in backbones}
-        cells["own"] = mean_value(rows[own], owned)
-        cells["transfer"] = mean_value(rows[bound & ~own], len(distil) * len(backbones) - owned)
-        cells["mean"] = mean_value(rows, each * len(backbones))
-        return [cells[name] for name in columns]
-
-    rows = [(label, values(part)) for label, part in _rows(group)]
-    first = group.iloc[0]
-    caption = [
-        f"top-1 % of protocol {first['protocol_spec']} version {first['protocol_version']}; "
-        "own: distil = eval backbone, transfer: mean over the others",
-        spread_text(rows),
-        *conditions(group, timed=False),
-    ]
-    return Table(f"Accuracy: {_where(group)}, {first['protocol_spec']}", caption, columns, rows, facts=_facts(group))
-
-
 def speed(group: Frame) -> Table:
     """Seconds of distilling; of real features, cold and warm; of evaluating, per protocol; and steps per second."""
-    sets = _per_set(group)
+    sets = one_per_set(group)
     sets = sets.assign(
-        distill=_nested(sets["seconds"], "distill"),
+        distill=nested(sets["seconds"], "distill"),
         cold=sets["features_seconds_cold"].astype(float),
         warm=sets["features_seconds_warm"].astype(float),
         rate=sets["steps_per_second"].astype(float),
@@ -94,90 +77,47 @@ def speed(group: Frame) -> Table:
     sets["total warm"] = sets["distill"] + sets["warm"]
     names = {"distill": "distil s", "cold": "features s", "total cold": "cold total s", "total warm": "warm total s"}
     protocols = list(dict.fromkeys(group["protocol_spec"]))
-    evaluated = group.assign(evaluate=_nested(group["seconds"], "evaluate"))
+    evaluated = group.assign(evaluate=nested(group["seconds"], "evaluate"))
 
     def values(label: tuple[str, str], part: Frame) -> list[Value]:
-        same = evaluated[_labels(evaluated) == label]
+        same = evaluated[row_labels(evaluated) == label]
         judged = [plain_value(same[same["protocol_spec"] == name]["evaluate"], same) for name in protocols]
         return [*(plain_value(part[key], part) for key in names), plain_value(part["rate"], part), *judged]
 
-    rows = [(label, values(label, part)) for label, part in _rows(sets, means=False)]
+    rows = [(label, values(label, part)) for label, part in rows_of(sets, means=False)]
     caption = [
         "seconds per set: distil alone; real features when nothing is cached; both (cold) and with the features cached (warm)",
         "eval: mean seconds of one evaluation; steps/s after the first step; " + count_text(rows),
         *conditions(group, timed=True),
     ]
     columns = [*names.values(), "steps/s", *(f"eval s {name}" for name in protocols)]
-    return Table(f"Speed: {_where(group)}", caption, columns, rows, digits=2, facts=_facts(group))
+    return Table(f"Speed: {place_of(group)}", caption, columns, rows, digits=2, facts=facts_of(group))
 
 
 def memory(group: Frame) -> Table:
-    """Peak memory while distilling: GPU allocated and reserved where there is one, and the process's resident set."""
-    sets = _per_set(group)
+    """Peak memory while distilling: GPU allocated and reserved where there is one, and the process's resident set; apart from
+    it, the peak while the real features that the method asks for are computed."""
+    sets = one_per_set(group)
     gibi = 1 / 2**30
+    cold = sets.get("features_peak_bytes", pd.Series(None, index=sets.index, dtype=object))  # not in older records
     sets = sets.assign(
-        allocated=_nested(sets["peak_bytes"], "gpu_allocated") * gibi,
-        reserved=_nested(sets["peak_bytes"], "gpu_reserved") * gibi,
-        rss=_nested(sets["peak_bytes"], "cpu_rss") * gibi,
-        base=_nested(sets["base_bytes"], "cpu_rss") * gibi,
+        allocated=nested(sets["peak_bytes"], "gpu_allocated") * gibi,
+        reserved=nested(sets["peak_bytes"], "gpu_reserved") * gibi,
+        rss=nested(sets["peak_bytes"], "cpu_rss") * gibi,
+        base=nested(sets["base_bytes"], "cpu_rss") * gibi,
+        features=nested(cold, "cpu_rss") * gibi,
+        features_gpu=nested(cold, "gpu_allocated") * gibi,
     )
     sets["grown"] = (sets["rss"] - sets["base"]).clip(lower=0)
-    names = {"rss": "process GiB", "base": "before distilling GiB", "grown": "by distilling GiB"}
+    names = {"rss": "process GiB", "base": "before distilling GiB", "grown": "by distilling GiB", "features": "features GiB"}
     if sets["allocated"].notna().any():
-        names = {"allocated": "GPU allocated GiB", "reserved": "GPU reserved GiB", **names}
-    rows = [(label, [plain_value(part[key], part) for key in names]) for label, part in _rows(sets, means=False)]
+        on_gpu = {"allocated": "GPU allocated GiB", "reserved": "GPU reserved GiB", "features_gpu": "GPU features GiB"}
+        names = {**on_gpu, **names}
+    rows = [(label, [plain_value(part[key], part) for key in names]) for label, part in rows_of(sets, means=False)]
     caption = [
         "peak while distilling; process: resident set, of which `before distilling` holds the libraries, backbone and data",
+        "features: peak of the process that computed the real features which the method asks for, when nothing was cached",
         count_text(rows),
         *conditions(group, timed=False),
     ]
-    return Table(f"Peak memory: {_where(group)}", caption, list(names.values()), rows, digits=2, facts=_facts(group))
-
-
-def _rows(group: Frame, means: bool = True) -> list[tuple[tuple[str, str], Frame]]:
-    """Rows in reading order: sets of no backbone (the floor), then each method, then sets of no IPC (the ceiling).
-
-    `means` adds one row per method with its mean over distil backbones.
-    """
-    floor, middle, ceiling = [], [], []
-    for method, of_method in group.groupby("method_spec", sort=False):
-        parts = [((str(method), str(b)), part) for b, part in of_method.groupby("distill_backbone", sort=False)]
-        unbound = of_method[of_method["distill_backbone"].isna()]
-        if len(unbound):
-            (ceiling if unbound["ipc"].isna().all() else floor).append(((str(method), MISSING), unbound))
-        middle += parts
-        if means and len(parts) > 1:
-            middle.append(((str(method), f"mean of {len(parts)}"), of_method[of_method["distill_backbone"].notna()]))
-    return floor + middle + ceiling
-
-
-def _labels(group: Frame) -> Column:
-    backbones = group["distill_backbone"].where(group["distill_backbone"].notna(), MISSING)
-    return pd.Series(list(zip(group["method_spec"], backbones, strict=True)), index=group.index, dtype=object)
-
-
-def _per_set(group: Frame) -> Frame:
-    """One row per distilled set: distilling is stored with each of its evaluations, and counts once; an ok one if any."""
-    order = group.assign(_failed=group["status"] != "ok").sort_values("_failed", kind="stable")
-    kept = order.drop_duplicates(["method_spec", "distill_backbone", "ipc", "distill_seed"])
-    return kept.sort_index().drop(columns="_failed")
-
-
-def _nested(column: Column, key: str) -> Column:
-    values = [value.get(key) if isinstance(value, dict) else None for value in column]
-    return pd.Series(values, index=column.index, dtype=float)
-
-
-def _where(group: Frame) -> str:
-    ipcs = group["ipc"].dropna().unique()
-    return f"{group['dataset'].iloc[0]}, {f'IPC {int(ipcs[0])}' if len(ipcs) else 'all images'}"
-
-
-def _facts(group: Frame) -> dict[str, Any]:
-    first, ipcs = group.iloc[0], group["ipc"].dropna().unique()
-    protocols = sorted({(str(p), int(v)) for p, v in zip(group["protocol_spec"], group["protocol_version"], strict=True)})
-    return {
-        "dataset": first["dataset"],
-        "ipc": int(ipcs[0]) if len(ipcs) else None,
-        "protocols": [{"spec": spec, "version": version} for spec, version in protocols],
-    }
+    return Table(f"Peak memory: {place_of(group)}", caption, list(names.values()), rows, digits=2, facts=facts_of(group))

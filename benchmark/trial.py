@@ -90,7 +90,7 @@ class Subject:
 
     @cached_property
     def method(self) -> Method:
-        """An instance with a handful of steps."""
+        """An instance with a handful of steps, and as small as the method knows to make itself."""
         return METHODS.create(self.spec).shortened(_STEPS)
 
     def trial(self, ipc: int = 1, seed: int = 0, attempt: int = 0) -> Trial:

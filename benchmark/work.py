@@ -3,28 +3,31 @@
 import contextlib
 import dataclasses
 import gc
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..core.backbone import BACKBONES, Backbone
 from ..core.bank import FeatureBank
 from ..core.data import DATASETS, ImageData
-from ..core.errors import Diverged, Unsupported, UserError
-from ..core.method import METHODS, PROTOCOLS
+from ..core.errors import DiskError, Diverged, Unsupported, UserError
+from ..core.method import PROTOCOLS, Protocol
 from ..core.params import build
 from ..core.run import Run
 from ..core.sets import DistilledSet
 from . import measure
+from .checkpoint import FOLDER
 from .determinism import seed_everything
+from .distil import Distillation, last_good
 from .environment import environment
 from .identity import Cell, Evaluation, blank_record
-from .measure import Meter, StepMeter
+from .measure import Meter
 from .outcome import classify, is_out_of_memory, print_traceback
 from .records import jsonable
+from .sharing import in_use_by_others
 from .team import team
 
 Emit = Callable[..., None]  # emit(event, **facts)
@@ -38,11 +41,15 @@ class CellRun:
         self.cell = Cell.from_json(job["cell"])
         self.out = Path(job["out"])
         self.overwrite = job["overwrite"]
+        self.checkpoint_every = job["checkpoint_every"]
+        self.run_id = job["run_id"]
         self.device = torch.device(self.cell.device)
         self.device_label = job["device_label"]
         self.log = f"logs/{self.cell.cell_hash}.log"
         self.emit = emit
         self.started = measure.now()
+        self.shared: bool | None = None  # whether another run was seen on the device
+        self.distilled: dict[str, Any] = {}  # record fields of the set
         self._held: tuple[str, Backbone] | None = None  # one backbone at a time
 
     def run(self) -> None:
@@ -52,7 +59,10 @@ class CellRun:
         try:
             with meter.phase("load"):
                 data = self._load_data()
-            dset, distilled = self._obtain_set(data, meter)
+            dset = self._obtain_set(data, meter)
+        except DiskError as error:
+            self.emit("abort", reason=str(error))
+            return
         except Exception as error:
             for evaluation in self.cell.evaluations:
                 self._emit_failure(evaluation, error)
@@ -61,9 +71,9 @@ class CellRun:
             self.emit("evaluation", config_hash=evaluation.config_hash, name=_title(evaluation))
             self._release_memory()
             try:
-                record = self._evaluate(evaluation, data, dset, distilled, meter)
+                record = self._evaluate(evaluation, data, dset, meter)
             except Exception as error:
-                self._emit_failure(evaluation, error, distilled)
+                self._emit_failure(evaluation, error)
             else:
                 self.emit("record", record=record)
 
@@ -80,8 +90,20 @@ class CellRun:
             raise UserError(f"dataset {self.cell.dataset} changed while the run was going on")
         return data
 
-    def _backbone(self, spec: str, card: dict[str, Any], meter: Meter) -> Backbone:
-        """The backbone of `spec` on the device; the one that was there before is freed first."""
+    def _judging_data(self, protocol: Protocol, evaluation: Evaluation, data: ImageData, meter: Meter) -> ImageData:
+        """The dataset that judges: `data`, which the set was made from, unless the protocol names another."""
+        if protocol.judging_data is None:
+            return data
+        with meter.phase("load"):
+            judging = DATASETS.create(protocol.judging_data).load()
+        if judging.fingerprint != evaluation.judging_fingerprint:
+            raise UserError(f"dataset {protocol.judging_data} changed while the run was going on")
+        return judging
+
+    def _backbone(self, spec: str | None, card: dict[str, Any] | None, meter: Meter) -> Backbone | None:
+        """The backbone of `spec` on the device, None for none; the one that was there before is freed first."""
+        if spec is None or card is None:
+            return None
         if self._held is None or self._held[0] != spec:
             self._held = None
             self._release_memory()
@@ -92,62 +114,55 @@ class CellRun:
                 self._held = (spec, backbone.to(self.device))
         return self._held[1]
 
-    def _obtain_set(self, data: ImageData, meter: Meter) -> tuple[DistilledSet, dict[str, Any]]:
-        """The cell's set, from disk if it is complete there, and the record fields that come with it."""
-        folder = self.out / "sets" / self.cell.cell_hash
-        if not self.overwrite and folder.exists():
-            with contextlib.suppress(UserError), meter.phase("load"):  # a set that cannot be read is distilled again
-                dset = DistilledSet.load(folder, data)
-                if "measured" in dset.provenance:
-                    then = {"distill_reused": True, "distill_environment": dset.provenance.get("environment")}
-                    return dset, {**dset.provenance["measured"], **then}
-        dset, measured = self._distill(data, meter)
-        facts = self.cell.to_json()
-        identity = {key: facts[key] for key in _PROVENANCE}
-        provenance = {**dset.provenance, **identity, "environment": environment(self.device), "measured": measured}
-        dset = dataclasses.replace(dset, provenance=jsonable(provenance))
-        dset.save(folder)
-        return dset, measured
+    def _obtain_set(self, data: ImageData, meter: Meter) -> DistilledSet:
+        """The cell's set, from disk if it is complete there; `self.distilled` then holds the record fields that go with it."""
+        cell, folder = self.cell, self.out / "sets" / self.cell.cell_hash
+        checkpoints = self.out / FOLDER / cell.cell_hash
+        if self.overwrite:
+            shutil.rmtree(checkpoints, ignore_errors=True)
+        elif (dset := self._stored(folder, data, meter)) is not None:
+            then = {"distill_reused": True, "distill_environment": dset.provenance.get("environment")}
+            self.distilled = {**dset.provenance["measured"], **then}
+            shutil.rmtree(checkpoints, ignore_errors=True)  # of a process that died between storing the set and this
+            return dset
+        backbone = self._backbone(cell.distill_backbone, cell.distill_backbone_spec, meter)
+        work = Distillation(cell, meter, self.emit, checkpoints, self.checkpoint_every)
+        try:
+            with team(self.job):
+                dset = work.run(backbone, data)
+        except Diverged as error:
+            raise Diverged(f"{error}{self._keep_last_good(error, work, folder, data, meter)}") from error
+        self.distilled = {**work.facts(dset), "device_shared": self.shared}
+        self._save(dset, folder, {"measured": self.distilled})
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        return dset
 
-    def _distill(self, data: ImageData, meter: Meter) -> tuple[DistilledSet, dict[str, Any]]:
-        cell = self.cell
-        method = build(METHODS.get(cell.method), cell.params, f"method {cell.method!r}")
-        backbone = None
-        if cell.distill_backbone is not None and cell.distill_backbone_spec is not None:
-            backbone = self._backbone(cell.distill_backbone, cell.distill_backbone_spec, meter)
-        bank = FeatureBank(phase=meter.phase, device=self.device)
-        steps = StepMeter(meter, lambda facts: self.emit("step", **facts, peak=measure.peak_rss()))
-        run = Run(seed=cell.distill_seed, device=self.device, bank=bank, progress=steps, phase=meter.phase)
-        base = measure.current_rss()
-        with team(self.job), meter.phase("distill"):
-            seed_everything(cell.distill_seed)
-            dset = method.distill(backbone, data, cell.ipc or 1, run=run)  # type: ignore[arg-type]
-        dset = checked(dset)
-        with meter.phase("warm"):
-            read_through(bank)
-        rate = steps.steps_per_second if steps.optimised else None  # picking images has no steps to speak of
-        seconds = {name: meter.seconds.get(name, 0.0) for name in ("features", "distill")}
-        return dset, {
-            "n_images": len(dset),
-            "seconds": {**seconds, "warmup": steps.warmup},
-            "features_seconds_cold": bank.cold_seconds(),
-            "features_seconds_warm": meter.seconds["warm"],
-            "features_cached": not bank.misses,
-            "steps": steps.step or None,
-            "chunks": run.facts.get("chunks"),
-            "steps_per_second": rate,
-            "images_per_second": None if rate is None else rate * len(dset),
-            "peak_bytes": meter.peaks["distill"].to_json(),
-            "peak_bytes_by_phase": {
-                name: meter.peaks[name].to_json() for name in ("features", "distill") if name in meter.peaks
-            },
-            "base_bytes": {"cpu_rss": base},
-            "set_fingerprint": dset.fingerprint(),
-        }
+    def _stored(self, folder: Path, data: ImageData, meter: Meter) -> DistilledSet | None:
+        """The finished set in `folder`; one that cannot be read, or that diverged, is distilled again."""
+        if not folder.exists():
+            return None
+        with contextlib.suppress(UserError), meter.phase("load"):
+            dset = DistilledSet.load(folder, data)
+            return dset if "measured" in dset.provenance else None
+        return None
 
-    def _evaluate(
-        self, evaluation: Evaluation, data: ImageData, dset: DistilledSet, distilled: dict[str, Any], whole: Meter
-    ) -> dict[str, Any]:
+    def _keep_last_good(self, error: Diverged, work: Distillation, folder: Path, data: ImageData, meter: Meter) -> str:
+        """Store what a divergence leaves, unless a finished set is there; says where, for the reason of the record."""
+        dset = last_good(error, data, self.cell.ipc)
+        if dset is None or self._stored(folder, data, meter) is not None:
+            self.distilled = work.facts(None)
+            return ""
+        self.distilled = work.facts(dset)
+        self._save(dset, folder, {"diverged": str(error)})
+        return f"; the last good images are in sets/{folder.name}"
+
+    def _save(self, dset: DistilledSet, folder: Path, facts: dict[str, Any]) -> None:
+        cell = self.cell.to_json()
+        identity = {key: cell[key] for key in _PROVENANCE}
+        provenance = {**dset.provenance, **identity, "environment": environment(self.device), **facts}
+        dataclasses.replace(dset, provenance=jsonable(provenance)).save(folder)
+
+    def _evaluate(self, evaluation: Evaluation, data: ImageData, dset: DistilledSet, whole: Meter) -> dict[str, Any]:
         """The record of one protocol on one backbone, with seconds and peaks of its own."""
         owner = f"protocol {evaluation.protocol!r}"
         protocol = build(PROTOCOLS.get(evaluation.protocol), evaluation.protocol_params, owner)
@@ -155,6 +170,7 @@ class CellRun:
             raise Unsupported(reason)
         meter = self._meter()
         backbone = self._backbone(evaluation.eval_backbone, evaluation.eval_backbone_spec, meter)
+        judging = self._judging_data(protocol, evaluation, data, meter)
 
         def phase(name: str):
             return meter.phase(f"evaluate_{name}")
@@ -163,8 +179,8 @@ class CellRun:
         seed_everything(_PROBE_SEED)
         with meter.phase("evaluate"):
             run = Run(seed=_PROBE_SEED, device=self.device, bank=bank, phase=phase)
-            found = protocol.evaluate(backbone, data, dset, run=run)
-        record = self._record(evaluation, "ok", None, distilled)
+            found = protocol.evaluate(backbone, judging, dset, run=run)  # type: ignore[arg-type]
+        record = self._record(evaluation, "ok", None)
         load = whole.seconds.get("load", 0.0) + meter.seconds.get("load", 0.0)
         seconds = {**meter.seconds, "load": load, "evaluate_features": meter.seconds.get("evaluate_features", 0.0)}
         peaks = {name: peak.to_json() for name, peak in meter.peaks.items()}
@@ -174,29 +190,36 @@ class CellRun:
             "top1": found.top1,
             "top1_per_seed": list(found.top1_per_seed),
             "details": found.details,
+            "parts": {name: list(values) for name, values in found.parts.items()},
             "seconds": {**record["seconds"], **seconds},
             "peak_bytes_by_phase": {**record["peak_bytes_by_phase"], **peaks, "load": loading},
         }
 
-    def _record(self, evaluation: Evaluation, status: str, reason: str | None, distilled: dict[str, Any]) -> dict[str, Any]:
+    def _record(self, evaluation: Evaluation, status: str, reason: str | None) -> dict[str, Any]:
         return {
             **blank_record(self.cell, evaluation, status, reason),
-            **distilled,
+            **self.distilled,
             "environment": environment(self.device),
             "device": self.device_label,
+            "device_shared": self.distilled.get("device_shared") or self.shared,
             "started": self.started,
             "finished": measure.now(),
         }
 
-    def _emit_failure(self, evaluation: Evaluation, error: Exception, distilled: dict[str, Any] | None = None) -> None:
+    def _emit_failure(self, evaluation: Evaluation, error: Exception) -> None:
         status, reason = classify(error, self.log)
         print_traceback(error)
         if is_out_of_memory(error):
             self._held = None
-        self.emit("record", record=self._record(evaluation, status, reason, distilled or {}))
+        self.emit("record", record=self._record(evaluation, status, reason))
 
     def _meter(self) -> Meter:
-        return Meter(self.device, lambda name: self.emit("phase", name=name, peak=measure.peak_rss()))
+        return Meter(self.device, self._on_phase)
+
+    def _on_phase(self, name: str) -> None:
+        if not self.shared:
+            self.shared = in_use_by_others(self.run_id)
+        self.emit("phase", name=name, peak=measure.peak_rss())
 
     def _release_memory(self) -> None:
         gc.collect()
@@ -211,32 +234,9 @@ _PROVENANCE = (
 )  # fmt: skip
 
 
-def checked(dset: DistilledSet) -> DistilledSet:
-    """The set on the CPU, without a graph. Raises `Diverged` for pixels or targets that are not finite."""
-    if not isinstance(dset, DistilledSet):
-        raise TypeError(f"distill must return a DistilledSet, not {type(dset).__name__}")
-    tensors = {name: getattr(dset, name) for name in ("images", "labels", "targets", "indices")}
-    tensors = {name: tensor.detach().cpu() for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
-    for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
-            raise Diverged(f"the {name} of the distilled set are not finite")
-    return dataclasses.replace(dset, **tensors)
-
-
-def read_through(bank: FeatureBank) -> None:
-    """Re-open every entry that the method asked for and touch all of it, as a run with a warm cache would."""
-    for key in bank.keys:
-        entry = bank.store.get(key)
-        if entry is not None:
-            for start in range(0, entry.shape[1], _ROWS):
-                entry[:, start : start + _ROWS].sum()
-
-
 # All sets meet the same probes (initial heads, views, batch orders), so that their difference is theirs alone.
 _PROBE_SEED = 0
 
-_ROWS = 8192  # images per read, so that a bank larger than memory passes through it
-
 
 def _title(evaluation: Evaluation) -> str:
-    return f"{evaluation.protocol_spec} on {evaluation.eval_backbone}"
+    return evaluation.protocol_spec + (f" on {evaluation.eval_backbone}" if evaluation.eval_backbone else "")

@@ -1,15 +1,17 @@
-"""The feature bank: features of real images, computed once and memory-mapped.
+"""The feature bank: features of real images, and what else is computed once from real data, memory-mapped.
 
 An entry is addressed by what determines it: weights sha256, preprocessing, dataset fingerprint, split, view, seed and
-precision. Methods, baselines and protocols share entries; an entry larger than memory is read through the map.
+precision. Methods, baselines and protocols share entries; an entry larger than memory is read through the map. Expert
+trajectories of students are entries too.
 """
 
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +24,7 @@ from .parallel import agreed, rank, wait_for_all
 from .precision import precision
 from .real import view_features
 from .run import CPU, Phase, _untimed, derive_seed
-from .store import ArrayStore, default_cache
+from .store import ArrayStore, Rows, default_cache
 from .transfer import Readback
 from .views import CENTRE, View, sample
 
@@ -45,51 +47,80 @@ class FeatureBank:
 
         `copies` independent random views per image, drawn from `seed`; the deterministic centre view has one copy.
         """
-        key = self._key(backbone, data, split, view, copies, seed)
+        images: Split = getattr(data, split)
+
+        def fill(out: Rows) -> None:
+            for copy in range(copies):
+                for indices, features in stream_features(backbone, images, view, derive_seed(seed, f"view {copy}"), self):
+                    out[copy, indices[0] : indices[-1] + 1] = features
+
+        facts = feature_facts(backbone, data, split, view, copies, seed)
+        return self.entry(facts, (copies, len(images), backbone.spec.dim), fill)
+
+    def entry(self, facts: dict[str, Any], shape: tuple[int, ...], fill: Callable[[Rows], None]) -> Tensor:
+        """The float32 array `shape` that `facts` (JSON-ready) determine, memory-mapped, read-only.
+
+        `fill` writes it where it is not stored yet; its time counts as that of features. It asks for no other entry. Several
+        processes all fill, so that they can share out backbone passes, and the first one stores what comes of it.
+        """
+        key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         if key not in self.keys:
             self.keys.append(key)
         if not agreed(self.store.get(key) is not None):
             self.misses.append(key)
-            self._compute(key, backbone, getattr(data, split), view, copies, seed)
+            self._compute(key, shape, fill)
         found = self.store.get(key)
         if found is None:
             raise UserError(f"features that another process stored are not in {self.store.root}; all need one DDBENCH_CACHE")
         return as_tensor(found)
 
-    def _compute(self, key: str, backbone: Backbone, split: Split, view: View, copies: int, seed: int) -> None:
-        shape = (copies, len(split), backbone.spec.dim)
-        writes = self.store.create(key, shape, np.dtype("float32")) if rank() == 0 else nullcontext()
+    def _compute(self, key: str, shape: tuple[int, ...], fill: Callable[[Rows], None]) -> None:
+        writes = self.store.create(key, shape, np.dtype("float32")) if rank() == 0 else nullcontext(_Nowhere())
         with self.phase("features") as span, writes as out:
-            for copy in range(copies):
-                for indices, features in stream_features(backbone, split, view, derive_seed(seed, f"view {copy}"), self):
-                    if out is not None:
-                        out[copy, indices[0] : indices[-1] + 1] = features
+            fill(out)
         wait_for_all()
-        if out is not None:
-            self.store.annotate(key, {"cold_seconds": getattr(span, "seconds", None), "images": copies * len(split)})
+        if rank() == 0:
+            peaks = getattr(span, "peaks", None)
+            facts = {"cold_seconds": getattr(span, "seconds", None), "cold_peak_bytes": peaks.to_json() if peaks else None}
+            self.store.annotate(key, facts)
 
     def cold_seconds(self) -> float | None:
         """Seconds it took, now or when they were first computed, to fill all entries asked for so far."""
         seconds = [self.store.meta(key).get("cold_seconds") for key in self.keys]
         return None if None in seconds else sum(s for s in seconds if s is not None)
 
-    @staticmethod
-    def _key(backbone: Backbone, data: ImageData, split: str, view: View, copies: int, seed: int) -> str:
-        spec = backbone.spec
-        facts = {
-            "weights": spec.sha256,
-            "architecture": spec.architecture,
-            "preprocessing": [spec.input_size, spec.stage_size, spec.pooling, spec.mean, spec.std],
-            "data": data.fingerprint,
-            "split": split,
-            "view": asdict(view),
-            "copies": copies,
-            "seed": seed if view.random else 0,
-            "device": backbone.mean.device.type,
-            "precision": precision(backbone.mean.device.type),
-            "layout": 1,  # raised when the computation changes
-        }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    def cold_peak_bytes(self) -> dict[str, int | None] | None:
+        """Peak memory, by its kind, while the entries asked for so far were filled, now or when they were first computed."""
+        found = [self.store.meta(key).get("cold_peak_bytes") for key in self.keys]
+        peaks = [peak for peak in found if peak is not None]
+        if not peaks or len(peaks) < len(found):
+            return None
+        return {kind: max((p[kind] for p in peaks if p[kind] is not None), default=None) for kind in peaks[0]}
+
+
+class _Nowhere:
+    """Forgets what is written to it, in the processes that store nothing."""
+
+    def __setitem__(self, where: Any, values: Any) -> None:
+        pass
+
+
+def feature_facts(backbone: Backbone, data: ImageData, split: str, view: View, copies: int, seed: int) -> dict[str, Any]:
+    """What determines the features of a split."""
+    spec = backbone.spec
+    return {
+        "weights": spec.sha256,
+        "architecture": spec.architecture,
+        "preprocessing": [spec.input_size, spec.stage_size, spec.pooling, spec.mean, spec.std],
+        "data": data.fingerprint,
+        "split": split,
+        "view": asdict(view),
+        "copies": copies,
+        "seed": seed if view.random else 0,
+        "device": backbone.mean.device.type,
+        "precision": precision(backbone.mean.device.type),
+        "layout": 1,  # raised when the computation changes
+    }
 
 
 def stream_features(

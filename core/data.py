@@ -70,7 +70,8 @@ class Split:
 class ImageData:
     """A dataset with a train and a test split.
 
-    `fingerprint` is a sha256 that changes when any image, label or split changes.
+    `fingerprint` is a sha256 that changes when any image, label or split changes. Group g of the splits is called
+    `group_names[g]`; a split need not hold all of them.
     """
 
     name: str
@@ -78,6 +79,7 @@ class ImageData:
     test: Split
     class_names: tuple[str, ...]
     fingerprint: str
+    group_names: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -85,7 +87,7 @@ class ImageData:
 
 
 class DataSource:
-    """Contract of a dataset plugin: a frozen dataclass whose fields are its parameters, with one method.
+    """Contract of a dataset plugin: a frozen dataclass whose fields are its parameters, with `load` and perhaps `check`.
 
     `load` raises `UserError` that names a missing or corrupt file.
     """
@@ -95,13 +97,17 @@ class DataSource:
     def load(self) -> ImageData:
         raise NotImplementedError
 
+    def check(self) -> Iterator[str]:
+        """All that is wrong with the data on disk, one line per finding; by default nothing that `load` would not say."""
+        yield from ()
+
 
 DATASETS: Registry[DataSource] = Registry("dataset", package="ddbench.datasets", group="ddbench.datasets")
 
 
 def to_float(images: Tensor) -> Tensor:
     """uint8 0..255 -> float32 in [0, 1]; float images pass unchanged."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images
+    return images.float().div_(255) if images.dtype == torch.uint8 else images  # in place: half the memory traffic
 
 
 def stage(images: Tensor, size: int) -> Tensor:

@@ -66,7 +66,8 @@ class FeatureEngine:
                 if self.chunk == 1 or world() > 1:  # the others wait in a collective operation for what went wrong here
                     raise
             if loss is None:  # not in the handler, where the exception still holds the tensors of the failed try
-                self._use(-(-self.chunk // 2))
+                self.chunk = self.keep = -(-self.chunk // 2)
+                self.chunks.append(self.chunk)
                 torch.cuda.empty_cache()
         for parameter, gradient in zip(images.parameters(), before, strict=True):
             if gradient is not None:
@@ -84,13 +85,18 @@ class FeatureEngine:
         kept = (torch.cuda.memory_allocated(device) - before) / max(1, len(graph))
         free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         fits = max(1, int(_SHARE * free / max(kept, 1)))
-        self.chunks.clear()
-        self._use(even_chunk(own.stop - own.start, fits))
+        self.use([even_chunk(own.stop - own.start, fits)])
         self.keep = max(self.chunk, fits)
 
-    def _use(self, chunk: int) -> None:
-        self.chunk = self.keep = chunk
-        self.chunks.append(chunk)
+    def use(self, chunks: Sequence[int]) -> None:
+        """Start with chunks of this one size, what `in_use` gave when an earlier process saved it."""
+        (self.chunk,) = self.chunks = list(chunks)
+        self.keep = max(self.keep, self.chunk)
+
+    @property
+    def in_use(self) -> list[int]:
+        """The present chunk of each engine, here of this one alone."""
+        return [self.chunk]
 
     def _step(self, images: nn.Module, objective: Objective, batch: "_Batch") -> Tensor:
         own = shard(batch.pairs)

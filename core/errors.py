@@ -1,10 +1,22 @@
 """The errors that the harness turns into one line or into one row."""
 
 import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class UserError(Exception):
     """Bad input. The message is one line that names the input and says what to do; the CLI prints it and exits with 2."""
+
+
+class NotHere(UserError):
+    """Published data or weights that are not on this machine, and could not be downloaded."""
+
+
+class DiskError(UserError):
+    """What a run makes cannot be stored, so the run cannot go on."""
 
 
 class Unsupported(Exception):
@@ -12,7 +24,14 @@ class Unsupported(Exception):
 
 
 class Diverged(Exception):
-    """The loss became non-finite; becomes a row with status `diverged`."""
+    """The loss became non-finite; becomes a row with status `diverged`.
+
+    `images (n, 3, h, w)` in [0, 1]: the last good ones, class by class, where a method has any.
+    """
+
+    def __init__(self, message: str, images: "Tensor | None" = None):
+        super().__init__(message)
+        self.images = images
 
 
 def unknown(kind: str, name: str, known: list[str]) -> str:

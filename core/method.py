@@ -11,6 +11,16 @@ from .run import Run
 from .sets import DistilledSet
 
 
+@dataclass(frozen=True)
+class Work:
+    """Views that pass through the backbone, for the estimate of a dry run. Features that the bank holds count once."""
+
+    forward: int = 0  # without a graph
+    backward: int = 0  # with one, and back to the pixels
+    banked: tuple[str, ...] = ()  # splits whose centre-view features are read from the bank
+    images: int = 0  # that are optimised at once
+
+
 class Method:
     """A distillation method: a frozen dataclass whose fields are its parameters.
 
@@ -30,6 +40,7 @@ class Method:
     uses_ipc: ClassVar[bool] = True  # False: one cell serves every IPC (the full-data ceiling)
     deterministic: ClassVar[bool] = False  # True: the seed changes nothing, so one seed is run
     real_images: ClassVar[bool] = False  # True: picks training images, so IPC is bounded by the smallest class
+    trial: ClassVar[dict[str, Any]] = {}  # parameters, beside few steps, that make the contract tests take seconds
 
     def supports(self, backbone: BackboneSpec | None, data: ImageData, ipc: int) -> str | None:
         """A one-line reason why this combination makes no sense, or None."""
@@ -42,10 +53,15 @@ class Method:
     def shortened(self, steps: int) -> Self:
         """The same method with at most `steps` optimisation steps, for the contract tests and for trying things out.
 
-        Here a parameter `steps` is cut; a method whose work has other measures overrides this.
+        Here a parameter `steps` is cut, and `trial` taken; a method whose work has other measures overrides this.
         """
         own = getattr(self, "steps", None)
-        return self if own is None else dataclasses.replace(cast(Any, self), steps=min(steps, own))
+        cut = {} if own is None else {"steps": min(steps, own)}
+        return dataclasses.replace(cast(Any, self), **cut, **self.trial)
+
+    def work(self, train: int, classes: int, ipc: int) -> Work | None:
+        """Views through the backbone for a train split of `train` images; None where nobody knows."""
+        return None
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         """`ipc` images per class of `data`, distilled with `backbone`.
@@ -61,6 +77,8 @@ class Evaluation:
 
     top1_per_seed: tuple[float, ...]
     details: dict[str, float] = field(default_factory=dict)  # for instance top5, worst_group, ridge
+    # accuracies per probe seed under several conditions, for instance fractions of labels: a column of tables each
+    parts: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def top1(self) -> float:
@@ -75,13 +93,26 @@ class Protocol:
 
     name: str
     version: ClassVar[int] = 1
+    uses_backbone: ClassVar[bool] = True  # False: trains a network of its own, so a set is judged once
+
+    @property
+    def judging_data(self) -> str | None:
+        """Spec of the dataset that judges the set; None: the one that it was made from. The harness loads it."""
+        return None
 
     def supports(self, dset: DistilledSet) -> str | None:
         """A one-line reason why this set cannot be judged by this protocol, or None."""
         return None
 
+    def work(self, images: int, whole: bool) -> Work | None:
+        """Views through the backbone for a set of `images` images, or for the whole train split; None where nobody knows."""
+        return None
+
     def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:
-        """Train a probe on `dset` through `backbone`, report test accuracy. Selects nothing on the test split."""
+        """Train a probe on `dset` through `backbone`, report accuracy on the test split of `data`. Selects nothing on it.
+
+        Protocols with `uses_backbone = False` ignore `backbone` (it may be None).
+        """
         raise NotImplementedError
 
 

@@ -1,18 +1,26 @@
 """Batches of real features for objectives that score synthetic images against real ones."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from .backbone import Backbone
-from .data import Images, stage
+from .data import Images, Split, stage
 from .parallel import gather, shard
+from .run import Run
 from .transfer import to_device
-from .views import View, ViewParams, apply, skip_noise
+from .views import View, ViewParams, apply, sample, skip_noise
 
-# Banks up to this share of the free GPU memory stay on the GPU; larger ones are gathered on the host, batch by batch.
+# Features up to this share of the free GPU memory stay on the GPU; larger ones are gathered on the host, batch by batch.
 _RESIDENT_SHARE = 0.25
+
+
+def resident(features: Tensor, device: torch.device) -> Tensor:
+    """The features on the device if they take a small part of its memory, otherwise where they are."""
+    if device.type == "cuda" and features.nbytes < _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
+        return features.to(device)
+    return features
 
 
 @dataclass(frozen=True)
@@ -32,10 +40,8 @@ class RealBatches:
 
     @classmethod
     def of(cls, features: Tensor, labels: Tensor, size: int, balanced: bool, device: torch.device) -> "RealBatches":
-        if device.type == "cuda" and features.nbytes < _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
-            features = features.to(device)
         order = labels.argsort(stable=True) if balanced else None
-        return cls(features, labels, size, device, order, labels.unique(return_counts=True)[1])
+        return cls(resident(features, device), labels, size, device, order, labels.unique(return_counts=True)[1])
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Features `(size, d)` and labels `(size,)` on the device; `generator` is on the CPU."""
@@ -69,3 +75,43 @@ def view_features(
     features = backbone(apply(view, staged, params[own], spec.input_size, noise)).float()
     skip_noise(view, noise, len(indices) - own.stop, spec.input_size)
     return gather(features, len(indices))
+
+
+@dataclass
+class LiveBatches:
+    """Batches of freshly augmented real images, shuffled, without replacement within an epoch; the last, smaller batch is
+    dropped (LGM's released code: a shuffled DataLoader with drop_last).
+
+    Where it stands follows from the step and the run's generators, so that a loop can go on in the middle of an epoch.
+    """
+
+    backbone: Backbone
+    split: Split
+    view: View
+    size: int
+    run: Run
+    order: Tensor | None = field(default=None, init=False)  # of the epoch
+
+    def __post_init__(self) -> None:
+        self.size = min(self.size, len(self.split))
+        self.per_epoch = len(self.split) // self.size
+        self.generator = self.run.generator("real views")  # orders and views
+        self.epoch = self.run.generator("real epoch")  # where `generator` stood when the epoch began
+        self.noise = self.run.generator("real noise", self.run.device)
+
+    def draw(self, step: int) -> tuple[Tensor, Tensor]:
+        """Features `(size, d)` and labels `(size,)` of a step (from 0) on the device; steps come one after the other."""
+        place = step % self.per_epoch
+        if place == 0:
+            self.epoch.set_state(self.generator.get_state())
+            self.order = torch.randperm(len(self.split), generator=self.generator)
+        elif self.order is None:
+            self.order = torch.randperm(len(self.split), generator=self.epoch.clone_state())
+        batch = self.order[place * self.size : (place + 1) * self.size]
+        features = torch.cat([self._features(indices) for indices in batch.split(self.run.chunk_size)])
+        return features, to_device(self.split.labels[batch], self.run.device)
+
+    def _features(self, indices: Tensor) -> Tensor:
+        spec = self.backbone.spec
+        params = sample(self.view, len(indices), self.generator, spec.stage_size, spec.input_size)
+        return view_features(self.backbone, self.split.images, indices, self.view, params, self.noise)

@@ -19,12 +19,13 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from .errors import UserError, unknown
 from .params import build, parse_spec
 
 T = TypeVar("T")
+C = TypeVar("C", bound=type)
 
 
 class Registry(Generic[T]):
@@ -37,14 +38,14 @@ class Registry(Generic[T]):
         self._classes: dict[str, type[T]] = {}
         self._scanned = False
 
-    def register(self, name: str) -> Callable[[type[T]], type[T]]:
+    def register(self, name: str) -> Callable[[C], C]:
         """Class decorator that adds `name`; a second class under the same name is a `UserError`."""
 
-        def add(cls: type[T]) -> type[T]:
+        def add(cls: C) -> C:
             known = self._classes.get(name)
             if known is not None and _origin(known) != _origin(cls):
                 raise self._clash(name, _origin(known), _origin(cls))
-            self._classes[name] = cls
+            self._classes[name] = cast(type[T], cls)
             cls.name = name  # type: ignore[attr-defined]
             return cls
 

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .checkpoint import Checkpoint, Streams
+
 if TYPE_CHECKING:
     from .bank import FeatureBank
 
 CPU = torch.device("cpu")
+NO_CHECKPOINT = Checkpoint()
 Progress = Callable[[int, int, float | None], None]  # step (from 1), number of steps, loss
 Phase = Callable[[str], AbstractContextManager[Any]]
 
@@ -34,7 +37,8 @@ def _default_bank() -> "FeatureBank":
 class Run:
     """Keyword-only extras of `distill` and `evaluate`. The defaults serve a call from Python on the CPU.
 
-    A method reads no clock: it reports steps through `progress`, and the harness times `phase`.
+    A method reads no clock: it reports steps through `progress`, and the harness times `phase`. Random numbers come from
+    `generator`, and generators that a loop draws from are asked for before it starts, so that `checkpoint` can hold them.
     """
 
     seed: int = 0
@@ -44,10 +48,14 @@ class Run:
     phase: Phase = _untimed
     chunk: int | None = None  # views per backbone pass; None: 256, and on a GPU what fits for back-propagation
     facts: dict[str, Any] = field(default_factory=dict)  # what the run found out about itself, for the record
+    checkpoint: Checkpoint = NO_CHECKPOINT  # keeps the state of long loops; the default keeps nothing
+    streams: Streams = field(default_factory=Streams)  # the generators handed out, part of that state
 
     def generator(self, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
         """A random stream of its own for `purpose`, derived from the seed; streams of different purposes are independent."""
-        return torch.Generator(device).manual_seed(derive_seed(self.seed, purpose))
+        generator = torch.Generator(device).manual_seed(derive_seed(self.seed, purpose))
+        self.streams.add(purpose, generator)
+        return generator
 
     @property
     def chunk_size(self) -> int:

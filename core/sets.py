@@ -2,8 +2,9 @@
 
 On disk a set is a folder:
 
-    set.safetensors   images float32 (n, 3, h, w) in [0, 1], labels int64 (n,), targets float32 (n, k), indices int64 (n,)
-    set.json          class names, kind of targets, extras, provenance
+    set.safetensors   images float32 (n, 3, h, w) in [0, 1], labels int64 (n,), targets float32 (n, k), indices int64 (n,),
+                      target_mean and target_std float32 (k,)
+    set.json          class names, kind of targets, whose labels they are, extras, provenance
     images/CLASS/*.png   the same images, ImageFolder layout, for looking at and for other tools
 
 The images are never normalised: feed them to any backbone with that backbone's own normalisation.
@@ -25,10 +26,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .data import ImageData, Images, Selection, to_float
+from .disk import writing
 from .errors import UserError
 
 TargetKind = Literal["class_probabilities", "teacher_features"]
 _SCHEMA = 1
+_TENSORS = ("images", "labels", "targets", "indices", "target_mean", "target_std")
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,10 @@ class DistilledSet:
     it (the full-data ceiling). At least one of `labels (n,)` and `targets (n, k)` is there; `target_kind` says what the
     targets are. `indices (n,)`: for real images, their places in the train split. `extras`: numbers that belong to the
     artefact, such as a learned student learning rate.
+
+    Targets may be standardised; `targets * target_std + target_mean`, both `(k,)`, are then what `target_kind` says.
+    `labels_of` says whose labels they are where the method itself reads none, for instance `initial images`: such a set is
+    not balanced over classes, and classification probes use it off-label, which tables mark.
     """
 
     images: Tensor | Images
@@ -47,6 +54,9 @@ class DistilledSet:
     targets: Tensor | None = None
     target_kind: TargetKind | None = None
     indices: Tensor | None = None
+    target_mean: Tensor | None = None
+    target_std: Tensor | None = None
+    labels_of: str | None = None
     extras: dict[str, float] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -56,11 +66,13 @@ class DistilledSet:
             raise ValueError("a distilled set needs labels, targets or both")
         if (self.targets is None) != (self.target_kind is None):
             raise ValueError("targets and target_kind come together")
+        if (self.target_mean is None) != (self.target_std is None):
+            raise ValueError("target_mean and target_std come together")
         for name in ("labels", "targets", "indices"):
             value = getattr(self, name)
             if value is not None and len(value) != n:
                 raise ValueError(f"{n} images but {len(value)} {name}")
-        if isinstance(self.images, Tensor):
+        if isinstance(self.images, Tensor) and n:
             low, high = self.images.aminmax()
             if self.images.ndim != 4 or self.images.shape[1] != 3 or low < 0 or high > 1:
                 shape = tuple(self.images.shape)
@@ -77,26 +89,34 @@ class DistilledSet:
         """Images at `indices (k,)`, float32 `(k, 3, h, w)` in [0, 1]."""
         return to_float(self.images[indices])
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything of the set that is a tensor, by field name; images that refer to real data are not."""
+        values = {name: getattr(self, name) for name in _TENSORS}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
     def save(self, folder: Path) -> None:
-        """Write the folder, complete or not at all. A set that refers to real images stores their indices only."""
+        """Write the folder, complete or not at all. A set that refers to real images stores their indices only.
+
+        Raises `DiskError` where the disk is full or refuses; an older set in `folder` is then still there.
+        """
         partial = folder.with_name(f".{folder.name}.{os.getpid()}")
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
         try:
-            self._write(partial)
-            shutil.rmtree(folder, ignore_errors=True)
-            partial.rename(folder)
+            with writing(folder):
+                partial.mkdir(parents=True)
+                self._write(partial)
+                shutil.rmtree(folder, ignore_errors=True)
+                partial.rename(folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
     def _write(self, folder: Path) -> None:
-        tensors = {name: getattr(self, name) for name in ("images", "labels", "targets", "indices")}
-        tensors = {name: value.contiguous() for name, value in tensors.items() if isinstance(value, Tensor)}
-        save_file(tensors, folder / "set.safetensors")
+        save_file({name: value.contiguous() for name, value in self.tensors().items()}, folder / "set.safetensors")
         card = {
             "schema": _SCHEMA,
             "class_names": self.class_names,
             "target_kind": self.target_kind,
+            "labels_of": self.labels_of,
             "pixels": "float32 RGB in [0, 1], not normalised",
             "extras": self.extras,
             "provenance": self.provenance,
@@ -139,6 +159,9 @@ class DistilledSet:
             targets=tensors.get("targets"),
             target_kind=card["target_kind"],
             indices=tensors.get("indices"),
+            target_mean=tensors.get("target_mean"),
+            target_std=tensors.get("target_std"),
+            labels_of=card.get("labels_of"),
             extras=card["extras"],
             provenance=card["provenance"],
         )
@@ -146,10 +169,10 @@ class DistilledSet:
     def fingerprint(self) -> str:
         """sha256 of the content that a protocol reads, to tell sets apart."""
         digest = hashlib.sha256()
-        for name in ("images", "labels", "targets", "indices"):
-            value = getattr(self, name)
-            if isinstance(value, Tensor):
-                digest.update(name.encode() + str(tuple(value.shape)).encode() + value.contiguous().numpy().tobytes())
+        for name, value in self.tensors().items():
+            digest.update(name.encode() + str(tuple(value.shape)).encode() + value.contiguous().numpy().tobytes())
+        if self.extras:
+            digest.update(json.dumps(self.extras, sort_keys=True).encode())
         return digest.hexdigest()
 
 

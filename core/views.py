@@ -122,6 +122,21 @@ def skip_noise(view: View, noise: torch.Generator, count: int, size: int) -> Non
             torch.randn(min(256, count - start), 3, size, size, generator=noise, device=noise.device)
 
 
+def pad_crop_flip(images: Tensor, pad: int, generator: torch.Generator) -> Tensor:
+    """Images `(n, 3, s, s)` shifted by up to `pad` pixels (zeros move in) and mirrored at random; exact pixels.
+
+    The standard augmentation of CIFAR classifiers (He et al., CVPR 2016, section 4.2). `generator` is on the CPU.
+    """
+    n, _, size, _ = images.shape
+    top, left = torch.randint(2 * pad + 1, (2, n, 1), generator=generator)
+    rows, columns = top + torch.arange(size), left + torch.arange(size)
+    mirrored = torch.rand(n, 1, generator=generator) < 0.5
+    columns = torch.where(mirrored, columns.flip(1), columns)
+    where = (torch.arange(n).view(n, 1, 1), rows.view(n, size, 1), columns.view(n, 1, size))
+    padded = F.pad(images, [pad] * 4).permute(0, 2, 3, 1)
+    return padded[tuple(index.to(images.device) for index in where)].permute(0, 3, 1, 2).contiguous()
+
+
 def centre(images: Tensor, size: int) -> Tensor:
     """Deterministic centre crop of staged images to `(n, 3, size, size)`, exact pixels."""
     top = (images.shape[-2] - size) // 2

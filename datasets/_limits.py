@@ -1,7 +1,8 @@
-"""Smaller versions of a dataset, and what every dataset must hold whatever its limits."""
+"""Lists of image files, smaller versions of a dataset, and what every dataset must hold whatever its limits."""
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -9,7 +10,18 @@ from torch import Tensor
 from ..core.data import ArrayImages, Split
 from ..core.errors import UserError
 
-Listing = tuple[Sequence[Path], Sequence[int]]  # files and their labels
+
+@dataclass(frozen=True)
+class Listing:
+    """The image files of one split with their labels and, where the set has them, groups."""
+
+    files: Sequence[Path]
+    labels: Sequence[int]
+    groups: Sequence[int] | None = None
+
+    def take(self, indices: Sequence[int]) -> "Listing":
+        groups = None if self.groups is None else [self.groups[i] for i in indices]
+        return Listing([self.files[i] for i in indices], [self.labels[i] for i in indices], groups)
 
 
 def first(split: Split, limit: int | None) -> Split:
@@ -21,20 +33,23 @@ def first(split: Split, limit: int | None) -> Split:
 
 
 def first_of_classes(listing: Listing, limit: int | None) -> Listing:
-    """`limit` files in rounds over the classes (the first of each, then the second), in the order of the list.
+    """`limit` files of a list, see `in_rounds`."""
+    return listing.take(in_rounds(listing.labels, limit))
+
+
+def in_rounds(labels: Sequence[int], limit: int | None) -> list[int]:
+    """Indices of `limit` images in rounds over the classes (the first of each, then the second), ascending.
 
     Lists of files are sorted by class: their first N would all show the same one.
     """
-    files, labels = listing
-    if limit is None or limit >= len(files):
-        return listing
+    if limit is None or limit >= len(labels):
+        return list(range(len(labels)))
     seen: Counter[int] = Counter()
     rounds = []
     for label in labels:
         rounds.append(seen[label])
         seen[label] += 1
-    chosen = sorted(sorted(range(len(files)), key=rounds.__getitem__)[:limit])
-    return [files[i] for i in chosen], [labels[i] for i in chosen]
+    return sorted(sorted(range(len(rounds)), key=rounds.__getitem__)[:limit])
 
 
 def check_classes(name: str, train_labels: Tensor, names: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """Image folders: `folder[path=DIR,size=128]` reads DIR/train/CLASS/* and DIR/test/CLASS/*."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def listings(folder: Path) -> tuple[Listing, Listing, list[str]]:
     for has, lacks, where in ((names, others, test), (others, names, train)):
         if missing := sorted(set(has) - set(lacks)):
             raise UserError(f"class {missing[0]!r} is not in {where}; train and test need the same class folders")
-    return _listing(train, names), _listing(test, names), names
+    return class_listing(train, names), class_listing(test, names), names
 
 
 def split_folder(folder: Path, names: tuple[str, ...]) -> Path:
@@ -50,14 +51,14 @@ def split_folder(folder: Path, names: tuple[str, ...]) -> Path:
     return found
 
 
-def _listing(folder: Path, names: list[str]) -> Listing:
-    """Files of all classes in order, with their labels."""
+def class_listing(folder: Path, names: Sequence[str]) -> Listing:
+    """Files of the class folders `names` in this order, with their labels."""
     files, labels = [], []
     for label, name in enumerate(names):
         of_class = image_files(folder / name)
         files += of_class
         labels += [label] * len(of_class)
-    return files, labels
+    return Listing(files, labels)
 
 
 def class_folders(folder: Path) -> list[str]:

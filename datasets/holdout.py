@@ -32,4 +32,5 @@ class Holdout(DataSource):
             whole.train.subset(part),
             whole.class_names,
             hashlib.sha256(identity.encode()).hexdigest(),
+            whole.group_names,
         )

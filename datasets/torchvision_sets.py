@@ -4,7 +4,6 @@ Official splits; EuroSAT has none (stratified 80/20, fixed seed). Flowers-102 tr
 does, DTD on train + val of partition 1, Pets and Aircraft on trainval.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,15 +15,9 @@ from torchvision import datasets as tv
 
 from ..core.data import DATASETS, ArrayImages, DataSource, ImageData, Split, array_fingerprint, stratified_indices
 from ..core.errors import UserError
-from ..core.params import Count, Positive
-from ._files import file_data
-from ._limits import Listing, check_classes, first, first_of_classes
-from .folder import listings
-
-
-def default_root() -> Path:
-    """DDBENCH_DATA, or `data` in the working folder."""
-    return Path(os.environ.get("DDBENCH_DATA", "data"))
+from ..core.params import Count
+from ._limits import Listing, check_classes, first
+from ._published import FileSet, default_root, missing
 
 
 @dataclass(frozen=True)
@@ -51,8 +44,7 @@ class _TorchvisionSource(DataSource):
     def missing(self, reason: str) -> UserError:
         """What to do about data that is not there."""
         cure = self.manual or f"run once with {self.name}[download=true]"
-        root = self.root.expanduser().absolute()
-        return UserError(f"{self.name} is missing or corrupt under {root} ({reason}); expected {root / self.folder}: {cure}")
+        return missing(self.name, self.root, self.folder, reason, cure)
 
 
 @dataclass(frozen=True)
@@ -119,28 +111,17 @@ class SVHN(_InMemory):
 
 
 @dataclass(frozen=True)
-class _Files(_TorchvisionSource):
+class _Files(_TorchvisionSource, FileSet):
     """Sets of image files of varying size, decoded to squares of `size` pixels."""
 
-    size: Count = 256  # shorter side, then centre crop; pixels
-    memory_limit_gb: Positive = 2.0  # larger sets are decoded at each access instead of once
-    train_limit: Count | None = None  # N train images in rounds over the classes: the first of each, then the second
-    test_limit: Count | None = None
-
-    def load(self) -> ImageData:
-        train, test, names = self.listing()
-        train, test = first_of_classes(train, self.train_limit), first_of_classes(test, self.test_limit)
-        return file_data(self.name, train, test, names, self.size, self.memory_limit_gb)
-
     def listing(self) -> tuple[Listing, Listing, tuple[str, ...]]:
-        """(files, labels) of train, (files, labels) of test, class names."""
         cls, names = type(self).__dict__["dataset"], None
         both = []
         for parts in type(self).__dict__["parts"]:
             opened = [self.opened(cls, **part) for part in parts]
             names = names or getattr(opened[0], "classes", None)
             both.append(_joined([_listed(dataset) for dataset in opened]))
-        names = tuple(names or map(str, range(1 + max(both[0][1]))))
+        names = tuple(names or map(str, range(1 + max(both[0].labels))))
         return both[0], both[1], tuple(map(str, names))
 
 
@@ -148,13 +129,13 @@ def _listed(dataset: Any) -> Listing:
     """torchvision keeps files and labels under one of three pairs of names."""
     samples = getattr(dataset, "_samples", None) or getattr(dataset, "samples", None)
     if samples is not None:
-        return [Path(file) for file, _ in samples], [int(label) for _, label in samples]
+        return Listing([Path(file) for file, _ in samples], [int(label) for _, label in samples])
     files = getattr(dataset, "_image_files", None) or dataset._images
-    return [Path(file) for file in files], [int(label) for label in dataset._labels]
+    return Listing([Path(file) for file in files], [int(label) for label in dataset._labels])
 
 
 def _joined(parts: list[Listing]) -> Listing:
-    return [file for files, _ in parts for file in files], [label for _, labels in parts for label in labels]
+    return Listing([file for part in parts for file in part.files], [label for part in parts for label in part.labels])
 
 
 _TRAIN, _VAL, _TEST, _TRAINVAL = ({"split": name} for name in ("train", "val", "test", "trainval"))
@@ -166,6 +147,7 @@ class Flowers102(_Files):
     """Oxford Flowers-102 (Nilsback and Zisserman 2008): official train 1,020 / test 6,149 images, 102 classes."""
 
     dataset, parts, folder = tv.Flowers102, ([_TRAIN], [_TEST]), "flowers-102"
+    images = (1_020, 6_149)
 
 
 @DATASETS.register("food101")
@@ -174,6 +156,7 @@ class Food101(_Files):
     """Food-101 (Bossard et al. 2014): 75,750 / 25,250 images, 101 classes."""
 
     dataset, parts, folder = tv.Food101, ([_TRAIN], [_TEST]), "food-101"
+    images = (75_750, 25_250)
 
 
 @DATASETS.register("pets")
@@ -228,23 +211,6 @@ class EuroSAT(_Files):
 
     def listing(self) -> tuple[Listing, Listing, tuple[str, ...]]:
         opened = self.opened(tv.EuroSAT)
-        files, labels = _listed(opened)
-        rest, part = stratified_indices(torch.tensor(labels), 0.2, 0)
-        train, test = (([files[i] for i in chosen], [labels[i] for i in chosen]) for chosen in (rest.tolist(), part.tolist()))
-        return train, test, tuple(opened.classes)
-
-
-@DATASETS.register("imagenet")
-@dataclass(frozen=True)
-class ImageNet(_Files):
-    """ImageNet-1k (Russakovsky et al. 2015) as root/imagenet/{train,val}/WNID/*; the test split is val."""
-
-    folder = "imagenet"
-    manual = "register at image-net.org and unpack train/WNID/* and val/WNID/* there"
-
-    def listing(self) -> tuple[Listing, Listing, tuple[str, ...]]:
-        folder = self.root.expanduser() / self.folder
-        if not folder.is_dir():
-            raise self.missing("no such folder")
-        train, test, names = listings(folder)
-        return train, test, tuple(names)
+        listed = _listed(opened)
+        rest, part = stratified_indices(torch.tensor(listed.labels), 0.2, 0)
+        return listed.take(rest.tolist()), listed.take(part.tolist()), tuple(opened.classes)

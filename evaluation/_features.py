@@ -13,6 +13,8 @@ from ..core.views import CENTRE, View, apply, sample
 
 def no_class_targets(dset: DistilledSet) -> str | None:
     """Why a classification probe cannot be trained on this set, or None."""
+    if not len(dset):
+        return "the set is empty; a classification probe needs images"
     if dset.labels is None and dset.target_kind != "class_probabilities":
         return f"the set has {dset.target_kind} and no class labels; a classification probe needs labels or class probabilities"
     return None

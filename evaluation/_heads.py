@@ -51,12 +51,18 @@ def train_heads(
     return weight.detach(), bias.detach()
 
 
-def head_accuracy(heads: tuple[Tensor, Tensor], features: Tensor, labels: Tensor, top: int = 1) -> list[float]:
-    """Top-`top` accuracy in percent of each of s heads on features `(n, d)`, chunk by chunk."""
+def head_hits(heads: tuple[Tensor, Tensor], features: Tensor, labels: Tensor, tops: tuple[int, ...]) -> Tensor:
+    """For each k of `tops`, whether the label is among the k highest outputs: bool `(len(tops), s, n)` for s heads on
+    features `(n, d)`, chunk by chunk."""
     weight, bias = heads
-    correct = torch.zeros(len(weight))
+    hits = []
     for z, y in zip(features.split(8192), labels.split(8192), strict=True):
         logits = torch.einsum("nd,skd->snk", z.to(weight), weight) + bias[:, None]
-        hits = (logits.topk(min(top, logits.shape[-1]), dim=-1).indices == y.to(weight.device)[None, :, None]).any(-1)
-        correct += hits.sum(1).cpu()
-    return (100 * correct / len(labels)).tolist()
+        best = logits.topk(min(max(tops), logits.shape[-1]), dim=-1).indices == y.to(weight.device)[None, :, None]
+        hits.append(torch.stack([best[..., :top].any(-1) for top in tops]).cpu())
+    return torch.cat(hits, dim=-1)
+
+
+def accuracies(hits: Tensor) -> list[float]:
+    """Accuracy in percent of each row of `hits (s, n)`."""
+    return (100 * hits.sum(1).float() / hits.shape[1]).tolist()

@@ -13,13 +13,15 @@ from torch import Tensor
 
 from ..core.backbone import Backbone
 from ..core.data import ImageData, stage
-from ..core.method import PROTOCOLS, Evaluation, Protocol
+from ..core.method import PROTOCOLS, Evaluation, Protocol, Work
 from ..core.params import Count, Positive
+from ..core.real import resident
 from ..core.run import Run
 from ..core.sets import DistilledSet
 from ..core.views import Augment, View, apply, sample
 from ._features import class_targets, no_class_targets, set_features
-from ._heads import FeaturesAt, Recipe, head_accuracy, new_heads, train_heads
+from ._groups import judged
+from ._heads import FeaturesAt, Recipe, accuracies, head_hits, new_heads, train_heads
 
 Heads = tuple[Tensor, Tensor]
 
@@ -52,9 +54,9 @@ def feature_scale(features: Tensor) -> float:
 def test_accuracy(heads: Heads, backbone: Backbone, data: ImageData, run: Run) -> Evaluation:
     """Top-1 per seed and mean top-5 on the test split; its features are computed once and shared by all protocols."""
     features = run.bank.features(backbone, data, "test")[0]
-    top1 = head_accuracy(heads, features, data.test.labels)
-    top5 = head_accuracy(heads, features, data.test.labels, top=5)
-    return Evaluation(tuple(top1), {"top5": sum(top5) / len(top5)})
+    hits, hits5 = head_hits(heads, features, data.test.labels, tops=(1, 5))
+    top5 = accuracies(hits5)
+    return judged(accuracies(hits), hits, data, top5=sum(top5) / len(top5))
 
 
 @PROTOCOLS.register("linear-probe")
@@ -80,15 +82,19 @@ class LinearProbe(Protocol):
         """Distinct views of each of n images; epoch e sees view e modulo this number."""
         return min(epochs, max(self.min_views, self.view_budget // n))
 
+    def work(self, images: int, whole: bool) -> Work:
+        copies = self.views_per_image(images, self.full_epochs if whole else self.epochs)
+        return Work(forward=images * copies, banked=("test",))
+
     def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:
         epochs = self.epochs if isinstance(dset.images, Tensor) else self.full_epochs
         copies = self.views_per_image(len(dset), epochs)
         features = set_features(backbone, data, dset, run, view=View.parse(self.augment), copies=copies)
         scale = feature_scale(features)
-        features = features.to(run.device)
+        features = resident(features, run.device)
 
         def features_at(epoch: int, indices: Tensor) -> Tensor:
-            return features[epoch % copies][indices.to(features.device)] / scale
+            return features[epoch % copies][indices.to(features.device)].to(run.device) / scale
 
         recipe = Recipe(self.lr, epochs, min(self.batch, len(dset)))
         weight, bias = trained_heads(backbone, dset, features_at, recipe, self.seeds, run)
@@ -112,6 +118,9 @@ class LGMProbe(Protocol):
 
     def supports(self, dset: DistilledSet) -> str | None:
         return no_class_targets(dset)
+
+    def work(self, images: int, whole: bool) -> Work:
+        return Work(forward=images * self.seeds * (self.full_epochs if whole else self.epochs), banked=("test",))
 
     def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:
         small = isinstance(dset.images, Tensor)

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from ..core.backbone import Backbone
 from ..core.data import ImageData, stratified_indices
-from ..core.method import PROTOCOLS, Evaluation, Protocol
+from ..core.method import PROTOCOLS, Evaluation, Protocol, Work
 from ..core.params import Count
 from ..core.run import Run
 from ..core.sets import DistilledSet
 from ._features import class_targets, no_class_targets, set_features
+from ._groups import judged
 
 GRID = tuple(10.0**k for k in range(-6, 3))  # relative ridges
 _VALIDATION_SEED = 0  # the split is part of the protocol, the same for every run
@@ -62,11 +63,14 @@ class RidgePath:
         weights = self.basis @ (self.projected * (self.singular / (self.singular**2 + ridge * self.diagonal))[:, None])
         return (features.double() - self.z_mean) @ weights + self.y_mean
 
-    def accuracy(self, features: Tensor, labels: Tensor, ridge: float) -> float:
-        """Top-1 accuracy in percent, chunk by chunk."""
+    def hits(self, features: Tensor, labels: Tensor, ridge: float) -> Tensor:
+        """Whether the largest output is the label, bool `(n,)`, chunk by chunk."""
         pairs = zip(features.split(8192), labels.split(8192), strict=True)
-        hits = sum(int((self.scores(z, ridge).argmax(1) == y).sum()) for z, y in pairs)
-        return 100 * hits / len(labels)
+        return torch.cat([self.scores(z, ridge).argmax(1) == y for z, y in pairs])
+
+    def accuracy(self, features: Tensor, labels: Tensor, ridge: float) -> float:
+        """Top-1 accuracy in percent."""
+        return 100 * int(self.hits(features, labels, ridge).sum()) / len(labels)
 
 
 def validation_indices(data: ImageData, dset: DistilledSet, fraction: float) -> tuple[Tensor, bool]:
@@ -94,13 +98,16 @@ class RidgeProbe(Protocol):
     def supports(self, dset: DistilledSet) -> str | None:
         return no_class_targets(dset)
 
+    def work(self, images: int, whole: bool) -> Work:
+        return Work(forward=0 if whole else images, banked=("train", "test"))
+
     def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:
         features = set_features(backbone, data, dset, run)[0]
         targets = class_targets(dset)
         ridge = self.choose_ridge(backbone, data, dset, features, targets, run)
         path = RidgePath.fit(features, targets)
-        top1 = path.accuracy(run.bank.features(backbone, data, "test")[0], data.test.labels, ridge)
-        return Evaluation((top1,), {"ridge": ridge})
+        hits = path.hits(run.bank.features(backbone, data, "test")[0], data.test.labels, ridge)
+        return judged([100 * int(hits.sum()) / len(hits)], hits[None], data, ridge=ridge)
 
     def choose_ridge(
         self, backbone: Backbone, data: ImageData, dset: DistilledSet, features: Tensor, targets: Tensor, run: Run

@@ -28,10 +28,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.backbone import Backbone
-from ..core.data import ImageData, stage
+from ..core.data import ImageData
 from ..core.engine import FeatureEngine, Objective
-from ..core.images import Pixels, Pyramid, initial_images
-from ..core.method import METHODS, Method
+from ..core.method import METHODS, Method, Work
 from ..core.optimise import Schedule, optimise
 from ..core.params import Count, Natural, NonNegative, Positive
 from ..core.real import RealBatches
@@ -39,7 +38,7 @@ from ..core.ridge import add_bias, mean_diagonal, one_hot, solve_ridge
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
 from ..core.views import CENTRE, Augment, View
-from .centroids import nearest_to_mean
+from ._synthetic import Images, Init, refuse_growth_from_images, starting_images
 
 
 def probe_features(z: Tensor, normalise: bool, bias: bool, bias_scale: Tensor) -> Tensor:
@@ -68,18 +67,18 @@ class CLPDD(Method):
     """Closed-form linear-probe distillation (CLP-DD): a ridge probe of the synthetic set, scored on real features."""
 
     outer: Literal["ce", "mse"] = "ce"  # outer loss; mse is the abstract's ablation
-    tau: Positive = 0.15  # softmax temperature of the outer cross-entropy
-    lam: Positive = 0.01  # ridge of the probe on centre views, relative to the mean diagonal of the kernel
+    tau: Positive = 0.25  # softmax temperature of the outer cross-entropy
+    lam: Positive = 0.003  # ridge of the probe on centre views, relative to the mean diagonal of the kernel
     lam_copies: Positive = 0.1  # the same for the probe on augmented copies
     plain: NonNegative = 2.0  # weight of the centre-view probe beside the other one; 0: augmented copies only
     bias: bool = True  # constant feature beside the backbone's
     normalise: bool = False  # L2-normalise features
-    images: Literal["pyramid", "pixels"] = "pyramid"  # parametrisation (LGM section 3.2)
-    init: Literal["centroid", "noise"] = "centroid"  # start from the real images nearest to the class means
+    images: Images = "pyramid"  # parametrisation (LGM section 3.2)
+    init: Init = "centroid"  # start from the real images nearest to the class means
     augment: Augment = "flip+crop"  # views of the copies: none, or flip, crop, noise joined by +
-    copies: Count = 3  # augmented copies of each image per step; none with augment=none
+    copies: Count = 2  # augmented copies of each image per step; none with augment=none
     real_views: Natural = 0  # augmented views per real image, beside its centre view, that the probes are scored on
-    steps: Count = 200
+    steps: Count = 300
     lr: Positive = 0.05  # Adam, on the image parameters
     grow_every: Natural = 0  # steps between pyramid levels, with init=noise; 0: all levels from the start
     real_batch: Count = 2000  # real features per step
@@ -87,9 +86,19 @@ class CLPDD(Method):
     solve: Literal["float32", "float64"] = "float64"  # precision of the ridge solve
     decorrelate: bool = True  # colour decorrelation (LGM section 3.2)
 
+    def __post_init__(self) -> None:
+        refuse_growth_from_images(self.init, self.grow_every)
+
+    def work(self, train: int, classes: int, ipc: int) -> Work:
+        views = self.steps * classes * ipc * len(self.views())
+        return Work(views + train * self.real_views, views, ("train",), classes * ipc)
+
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         labels = class_labels(data.num_classes, ipc)
-        images = self.initial_images(backbone, data, ipc, run).to(run.device)
+        images = starting_images(
+            backbone, data, ipc, run,
+            images=self.images, init=self.init, grow_every=self.grow_every, decorrelate=self.decorrelate,
+        )  # fmt: skip
         engine = FeatureEngine(backbone, self.views(), run.chunk_size)
         bank = self.real_features(backbone, data, run)
         real = RealBatches.of(bank, data.train.labels, self.real_batch, self.balanced, run.device)
@@ -135,22 +144,3 @@ class CLPDD(Method):
             return plain
         view = View.parse(self.augment)
         return torch.cat([plain, run.bank.features(backbone, data, "train", view=view, copies=self.real_views)])
-
-    def initial_images(self, backbone: Backbone, data: ImageData, ipc: int, run: Run) -> Pixels | Pyramid:
-        """Noise, or the real images nearest to each class mean; a class with fewer images than `ipc` gives some twice."""
-        size, generator = backbone.spec.stage_size, run.generator("initial images")
-        growing = self.init == "noise" and self.grow_every > 0
-        n = ipc * data.num_classes
-        images = initial_images(self.images, n, size, generator, decorrelate=self.decorrelate, growing=growing)
-        if self.init == "centroid":
-            z = run.bank.features(backbone, data, "train")[0]
-            chosen = torch.cat([nearest_in_class(z, data.train.labels == c, ipc) for c in range(data.num_classes)])
-            images.start_from(stage(data.train.images[chosen], size), generator)
-        return images
-
-
-def nearest_in_class(z: Tensor, members: Tensor, ipc: int) -> Tensor:
-    """Indices `(ipc,)` of the rows of z `(n, d)` that are `members (n,)` and nearest to their mean, over again if too few."""
-    indices = members.nonzero().flatten()
-    order = indices[nearest_to_mean(z[indices], ipc)]
-    return order.repeat(-(-ipc // len(order)))[:ipc]

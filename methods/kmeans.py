@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..core.backbone import Backbone
 from ..core.data import ImageData
-from ..core.method import METHODS, Method
+from ..core.method import METHODS, Method, Work
 from ..core.params import Count
 from ..core.run import Run
 from ..core.sets import DistilledSet
@@ -35,6 +35,9 @@ class KMeans(Method):
 
     real_images: ClassVar[bool] = True
     deterministic: ClassVar[bool] = True
+
+    def work(self, train: int, classes: int, ipc: int) -> Work:
+        return Work(banked=("train",))
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         from sklearn import cluster

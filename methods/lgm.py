@@ -13,7 +13,7 @@ the features Z, the softmax outputs P and the one-hot labels Y,
 so no double backward pass is needed. Where the paper and its released code disagree, the default is the released code.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,18 +22,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.backbone import Backbone
-from ..core.data import ImageData, Split
+from ..core.data import ImageData
 from ..core.engine import FeatureEngine, Objective
-from ..core.images import initial_images
-from ..core.method import METHODS, Method
+from ..core.method import METHODS, Method, Work
 from ..core.optimise import Schedule, optimise
 from ..core.params import Count, Natural, Positive
-from ..core.real import RealBatches, view_features
+from ..core.real import LiveBatches, RealBatches
 from ..core.ridge import one_hot
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
 from ..core.transfer import to_device
-from ..core.views import CENTRE, Augment, View, sample
+from ..core.views import CENTRE, Augment, View
+from ._synthetic import Images, Init, refuse_growth_from_images, starting_images
 
 Head = tuple[Tensor, Tensor]  # weights (k, d), biases (k,)
 
@@ -59,22 +59,6 @@ def matching_loss(real: Tensor, synthetic: Tensor) -> Tensor:
     return 1 - F.cosine_similarity(real, synthetic, dim=0)
 
 
-def live_features(backbone: Backbone, split: Split, view: View, size: int, run: Run) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless batches of features `(size, d)` and labels of freshly augmented real images, shuffled, without replacement
-    within an epoch; the last, smaller batch is dropped (released code: a shuffled DataLoader with drop_last)."""
-    generator = run.generator("real views")
-    noise = run.generator("real noise", run.device)
-    spec, size = backbone.spec, min(size, len(split))
-    while True:
-        order = torch.randperm(len(split), generator=generator)
-        for batch in order[: len(order) - len(order) % size].split(size):
-            features = []
-            for indices in batch.split(run.chunk_size):
-                params = sample(view, len(indices), generator, spec.stage_size, spec.input_size)
-                features.append(view_features(backbone, split.images, indices, view, params, noise))
-            yield torch.cat(features), to_device(split.labels[batch], run.device)
-
-
 @METHODS.register("lgm")
 @dataclass(frozen=True)
 class LGM(Method):
@@ -84,7 +68,8 @@ class LGM(Method):
     copies: Count = 10  # views of each synthetic image per step (3 for ImageNet-1k in the paper); 1 with augment=none
     augment: Augment = "flip+crop+noise"  # of real and synthetic images alike; none: centre crop of the stage size
     noise_mean: float = 0.0  # pixel units; 0.5 in the released code until 2026-03-31
-    images: Literal["pyramid", "pixels"] = "pyramid"  # parametrisation (section 3.2)
+    images: Images = "pyramid"  # parametrisation (section 3.2)
+    init: Init = "noise"  # or the real images nearest to the class means, which LGM does not do; with grow_every=0
     decorrelate: bool = True  # colour decorrelation (section 3.2)
     steps: Count = 5000
     lr: Positive = 0.002  # Adam, on the image parameters
@@ -93,16 +78,22 @@ class LGM(Method):
     real_views: Count = 4  # views per real image in the bank
     real_batch: Natural = 0  # real images per step; 0: as many as synthetic views (A.1). From the bank, more cost little
 
+    def __post_init__(self) -> None:
+        refuse_growth_from_images(self.init, self.grow_every)
+
+    def work(self, train: int, classes: int, ipc: int) -> Work:
+        random = View.parse(self.augment).random
+        views = classes * ipc * (self.copies if random else 1)
+        real = self.steps * min(views, train) if self.real == "live" else train * self.real_views * random
+        banked = ("train",) * (self.real == "bank" and not random)
+        return Work(self.steps * views + real, self.steps * views, banked, classes * ipc)
+
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         labels = class_labels(data.num_classes, ipc)
-        images = initial_images(
-            self.images,
-            len(labels),
-            backbone.spec.stage_size,
-            run.generator("initial images"),
-            decorrelate=self.decorrelate,
-            growing=self.grow_every > 0,
-        ).to(run.device)
+        images = starting_images(
+            backbone, data, ipc, run,
+            images=self.images, init=self.init, grow_every=self.grow_every, decorrelate=self.decorrelate,
+        )  # fmt: skip
         view = View.parse(self.augment, self.noise_mean)
         engine = FeatureEngine(backbone, [view] * self.copies if view.random else [CENTRE], run.chunk_size)
         targets = one_hot(labels, data.num_classes).repeat(len(engine.views), 1).to(run.device)
@@ -112,7 +103,7 @@ class LGM(Method):
         def objective_at(step: int) -> Objective:
             weight, bias = draw_head(backbone.spec.dim, data.num_classes, self.head_std, generator)
             head = to_device(weight, run.device), to_device(bias, run.device)
-            z, y = next(real)
+            z, y = real(step)
             wanted = probe_gradient(z, one_hot(y, data.num_classes), head)
             return lambda z: matching_loss(wanted, probe_gradient(z.flatten(0, 1), targets, head))
 
@@ -121,13 +112,12 @@ class LGM(Method):
 
     def real_features(
         self, backbone: Backbone, data: ImageData, view: View, size: int, run: Run
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Endless batches of `size` real views, not balanced over classes (released code)."""
+    ) -> Callable[[int], tuple[Tensor, Tensor]]:
+        """The batch of `size` real views of each step, not balanced over classes (released code)."""
         if self.real == "live":
-            yield from live_features(backbone, data.train, view, size, run)
+            return LiveBatches(backbone, data.train, view, size, run).draw
         copies = self.real_views if view.random else 1
         bank = run.bank.features(backbone, data, "train", view=view, copies=copies)
         batches = RealBatches.of(bank, data.train.labels, size, False, run.device)
         generator = run.generator("real batches")
-        while True:
-            yield batches.draw(generator)
+        return lambda step: batches.draw(generator)

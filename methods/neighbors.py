@@ -17,7 +17,7 @@ from torch import Tensor
 from ..core.backbone import Backbone
 from ..core.data import ImageData, stage
 from ..core.errors import Unsupported, UserError
-from ..core.method import METHODS, Method
+from ..core.method import METHODS, Method, Work
 from ..core.params import spec_string
 from ..core.run import Run
 from ..core.sets import DistilledSet, real_set
@@ -48,6 +48,12 @@ class Neighbors(Method):
 
     of: Annotated[str, AfterValidator(_known_method)] = "lgm"  # the method, with its parameters, that distils the set first
     folder: Annotated[str, AfterValidator(_set_folder)] | None = None  # a set that exists already, in the place of `of`
+
+    def work(self, train: int, classes: int, ipc: int) -> Work | None:
+        if self.folder is not None:
+            return Work(classes * ipc, 0, ("train",))
+        work = METHODS.create(self.of).work(train, classes, ipc)
+        return None if work is None else replace(work, forward=work.forward + classes * ipc, banked=("train",))
 
     def shortened(self, steps: int) -> Self:
         return replace(self, of=spec_string(METHODS.create(self.of).shortened(steps)))

@@ -14,7 +14,6 @@ second part, classifier inheritance, is not here. The image parametrisation and 
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,14 +21,14 @@ from torch import Tensor
 from ..core.backbone import Backbone
 from ..core.data import ImageData
 from ..core.engine import FeatureEngine, Objective
-from ..core.images import initial_images
-from ..core.method import METHODS, Method
+from ..core.method import METHODS, Method, Work
 from ..core.optimise import Schedule, optimise
 from ..core.params import Count, Natural, Positive
 from ..core.ridge import one_hot
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
 from ..core.views import CENTRE, Augment, View
+from ._synthetic import Images, Init, refuse_growth_from_images, starting_images
 
 
 def class_centres(z: Tensor, targets: Tensor) -> Tensor:
@@ -66,22 +65,28 @@ class SFM(Method):
     augment: Augment = "flip+crop+noise"  # of synthetic images, and of real ones where real_views > 0; none: centre crop
     copies: Count = 1  # augmented views of each image per step: one pass (abstract)
     real_views: Natural = 4  # augmented views per real image that the centres average over; 0: centre views
-    images: Literal["pyramid", "pixels"] = "pyramid"  # parametrisation (LGM section 3.2)
+    images: Images = "pyramid"  # parametrisation (LGM section 3.2)
+    init: Init = "noise"  # or the real images nearest to the class means; with grow_every=0
     decorrelate: bool = True  # colour decorrelation (LGM section 3.2)
     steps: Count = 5000
     lr: Positive = 0.002  # Adam, on the image parameters
     grow_every: Natural = 200  # steps between pyramid levels; 0: all levels from the start
 
+    def __post_init__(self) -> None:
+        refuse_growth_from_images(self.init, self.grow_every)
+
+    def work(self, train: int, classes: int, ipc: int) -> Work:
+        random = View.parse(self.augment).random
+        views = self.steps * classes * ipc * (self.copies if random else 1)
+        banked = random and self.real_views
+        return Work(views + train * (self.real_views if banked else 0), views, () if banked else ("train",), classes * ipc)
+
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         labels = class_labels(data.num_classes, ipc)
-        images = initial_images(
-            self.images,
-            len(labels),
-            backbone.spec.stage_size,
-            run.generator("initial images"),
-            decorrelate=self.decorrelate,
-            growing=self.grow_every > 0,
-        ).to(run.device)
+        images = starting_images(
+            backbone, data, ipc, run,
+            images=self.images, init=self.init, grow_every=self.grow_every, decorrelate=self.decorrelate,
+        )  # fmt: skip
         view = View.parse(self.augment)
         engine = FeatureEngine(backbone, [view] * self.copies if view.random else [CENTRE], run.chunk_size)
         targets = one_hot(labels, data.num_classes).repeat(len(engine.views), 1).to(run.device)

@@ -18,6 +18,12 @@ def add_plugins(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plugin", action="append", default=[], metavar="FILE.py", help="import this file's plugins first")
 
 
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--override", action="append", default=[], metavar="OLD=NEW", help="spec NEW in place of the suite's name or spec OLD"
+    )
+
+
 def add_machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: CUDA where there is one")
     parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads; the number is recorded")

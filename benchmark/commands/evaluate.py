@@ -1,14 +1,33 @@
-"""`ddbench evaluate SET_DIR`: the accuracy of one distilled set, wherever it was made."""
+"""`ddbench evaluate SET`: the accuracy of one distilled set, wherever it was made."""
 
 import argparse
+import re
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ._shared import DEFAULT_DATASET, DEFAULT_PROTOCOLS, add_machine, add_plugins, command, default_backbones, load_plugins
+
+if TYPE_CHECKING:
+    from ...core.data import ImageData
+    from ...core.sets import DistilledSet
+
+
+PIXELS = ("auto", "unit", "byte", "imagenet", "clip", "half")  # benchmark/external.py says what they are
 
 
 def add(commands) -> None:
     parser = command(commands, "evaluate", main, "evaluate one distilled set on backbones")
-    parser.add_argument("set", type=Path, metavar="SET_DIR", help="folder with set.safetensors and set.json")
+    parser.add_argument(
+        "set",
+        type=Path,
+        metavar="SET",
+        help="a set of ddbench, an image folder CLASS/IMAGE, .npz, .safetensors, LGM's data.pth",
+    )
+    parser.add_argument(
+        "--pixels", choices=PIXELS, default="auto", help="what the values of a set made elsewhere are; default: look at them"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="also store records there, as `ddbench run` does")
     parser.add_argument("-b", "--backbone", action="append", metavar="B", help="default: the mini backbones")
     parser.add_argument("-d", "--dataset", default=DEFAULT_DATASET, metavar="D", help=f"default: {DEFAULT_DATASET}")
     parser.add_argument("--protocol", action="append", metavar="P", help=f"default: {' and '.join(DEFAULT_PROTOCOLS)}")
@@ -28,25 +47,65 @@ def main(args: argparse.Namespace) -> int:
 
     device = pick_device(args.device, args.threads)
     protocols = [PROTOCOLS.create(spec) for spec in args.protocol or DEFAULT_PROTOCOLS]
-    backbones = [BACKBONES.create(spec).load() for spec in args.backbone or default_backbones()]
+    sources = [BACKBONES.create(spec) for spec in args.backbone or default_backbones()]
     data = api.load_data(args.dataset)
-    dset = api.load_set(args.set, data)
+    dset = read_set(args.set, data, args.pixels)
     if api.other_data(dset, data):
         print(f"note: the set was made from other data ({dset.provenance.get('dataset', 'unnamed')}) than {args.dataset}")
+    if args.out is not None:
+        return record(dset, args, device)
+    backbones = [source.load() for source in sources]
     failed = False
     for protocol in protocols:
-        for backbone in backbones:
-            label = f"{protocol.name} v{protocol.version}, {backbone.spec.name}"
+        for backbone in backbones if protocol.uses_backbone else [None]:
+            label = ", ".join([f"{protocol.name} v{protocol.version}", *([backbone.spec.name] if backbone else [])])
             try:
                 found = api.evaluate(dset, backbone=backbone, data=data, protocol=protocol, seed=args.seed, device=device)
             except Unsupported as reason:
                 failed = True
                 print(f"{label}: unsupported: {reason}")
                 continue
-            scores = found.top1_per_seed
-            spread = f" ± {statistics.stdev(scores):.2f} (std over {len(scores)} probe seeds)" if len(scores) > 1 else ""
-            print(f"{label}: {found.top1:.2f}{spread} % top-1", flush=True)
+            for part, scores in (found.parts or {"": found.top1_per_seed}).items():
+                spread = f" ± {statistics.stdev(scores):.2f} (std over {len(scores)} probe seeds)" if len(scores) > 1 else ""
+                where = f", {part}" if part else ""
+                print(f"{label}{where}: {statistics.fmean(scores):.2f}{spread} % top-1", flush=True)
     return int(failed)
+
+
+def read_set(path: Path, data: "ImageData", pixels: str) -> "DistilledSet":
+    """A set of ours, or one made elsewhere with the warnings about its pixels on stderr."""
+    from .. import api
+    from ..external import read_external
+
+    if not path.exists() or (path / "set.json").exists():
+        return api.load_set(path, data)
+    dset, warnings = read_external(path, data, pixels)
+    for warning in warnings:
+        print(f"ddbench: warning: {path}: {warning}", file=sys.stderr)
+    return dset
+
+
+def record(dset: "DistilledSet", args: argparse.Namespace, device: str) -> int:
+    """Evaluate in processes of their own and store the records; print the table of this set."""
+    from ...core.errors import UserError
+    from .. import render
+    from ..given import given_cell, store
+    from ..progress import reporter
+    from ..records import load_records
+    from ..runner import run_plan
+    from ..tables import tables
+
+    if args.seed:
+        raise UserError("--out stores records, and those have the probe seeds of every run; leave --seed out")
+    name = re.sub(r"[^\w.+-]+", "_", args.set.resolve().name)
+    protocols, backbones = [*(args.protocol or DEFAULT_PROTOCOLS)], args.backbone or default_backbones()
+    cell, dset = given_cell(dset, name, args.dataset, protocols, backbones, device)
+    store(cell, dset, args.out)
+    summary = run_plan([cell], args.out, device=args.device, threads=args.threads, progress=reporter(), plugins=args.plugin)
+    asked = {evaluation.config_hash for evaluation in cell.evaluations}
+    print(render.text(tables([r for r in load_records([args.out]) if r["config_hash"] in asked])))
+    print(f"records: {args.out / 'records.jsonl'}")
+    return int(summary.failed > 0)
 
 
 def pick_device(device: str, threads: int | None) -> str:

@@ -10,6 +10,7 @@ from ._shared import (
     DEFAULT_DATASET,
     DEFAULT_PROTOCOLS,
     add_machine,
+    add_overrides,
     add_plugins,
     command,
     default_backbones,
@@ -32,6 +33,7 @@ def add(commands) -> None:
     grid.add_argument("--seed", action="append", type=int, metavar="S", help="of distilling; default: 0")
     grid.add_argument("--suite", type=Path, metavar="FILE.yaml", help="the same grid from a file; options given here win")
     grid.add_argument("--no-controls", action="store_true", help="do not add the methods random and full")
+    add_overrides(grid)  # type: ignore[arg-type]
     add_plugins(grid)  # type: ignore[arg-type]
     how = parser.add_argument_group("the run")
     how.add_argument("--name", help="of the run; default: from the grid")
@@ -39,6 +41,7 @@ def add(commands) -> None:
     how.add_argument("--overwrite", action="store_true", help="run again what is finished")
     how.add_argument("--dry-run", action="store_true", help="list the cells with an estimate of their time, and stop")
     how.add_argument("--timeout", type=float, metavar="S", help="seconds that one cell may take")
+    how.add_argument("--checkpoint-every", type=float, default=60.0, metavar="S", help="seconds, at least; default: 60")
     add_machine(how)  # type: ignore[arg-type]
     how.add_argument("--nproc-per-node", type=positive, default=1, metavar="N", help="processes that distil a cell together")
 
@@ -58,16 +61,20 @@ def lead(args: argparse.Namespace) -> int:
     load_plugins(args.plugin)
     suite = suite_of(args)
     out = args.out or RUNS / suite.name
-    from ..plan import plan
-    from ..team import check_devices
-
-    cells = plan(suite, device=args.device)
-    check_devices(cells[0].device if cells else "cpu", args.nproc_per_node)
     if args.dry_run:
-        return dry_run(cells, out)
+        from ._dryrun import dry_run
+
+        return dry_run(suite, out, args.device)
+    from ..plan import plan
     from ..progress import reporter
     from ..runner import run_plan
+    from ..team import check_devices
 
+    claims = published(suite.claims)  # a misspelt table is told before anything runs
+    cells = plan(suite, device=args.device)
+    check_devices(cells[0].device if cells else "cpu", args.nproc_per_node)
+    asked = methods_asked_for(suite)
+    refuse_nonsense([cell for cell in cells if cell.method_spec in asked])
     summary = run_plan(
         cells,
         out,
@@ -77,22 +84,46 @@ def lead(args: argparse.Namespace) -> int:
         progress=reporter(),
         plugins=args.plugin,
         overwrite=args.overwrite,
+        checkpoint_every=args.checkpoint_every,
     )
-    report(cells, out)
-    return int(summary.failed > 0)
+    made = [record["status"] for record in report(cells, out) if record["method_spec"] in asked]
+    if claims:
+        print(beside(claims, out, args.override))
+    return int(summary.failed > 0 or set(made) == {"unsupported"})
+
+
+def methods_asked_for(suite: Any) -> set[str]:
+    """Canonical specs of the suite's methods; the controls join without being asked for."""
+    from ...core.method import METHODS
+    from ...core.params import spec_string
+
+    return {spec_string(METHODS.create(spec)) for spec in suite.methods}
+
+
+def refuse_nonsense(cells: list) -> None:
+    """Raise `UserError` if none of these cells can run."""
+    from ...core.errors import UserError
+
+    reasons = [cell.unsupported for cell in cells]
+    if all(reasons):
+        raise UserError(f"nothing to run: {'; '.join(dict.fromkeys(reasons))}")
 
 
 def suite_of(args: argparse.Namespace) -> Any:
     """The grid: the suite file if there is one, with every option that was given in place of the file's."""
     from ...core.errors import UserError
     from .. import config
+    from ..overrides import Overrides
 
+    if args.override and not args.suite:
+        raise UserError("--override replaces specs of a suite; give --suite FILE.yaml")
     if not args.method and not args.suite:
         raise UserError("name a method with -m, or a file with --suite; `ddbench list methods` shows what there is")
     judges = args.eval_backbone
     if args.backbone and not judges and not args.suite:  # the mini backbones, and those that distil in any case
         judges = [*dict.fromkeys([*default_backbones(), *args.backbone])]
-    base = config.load_suite(args.suite).model_dump() if args.suite else {}
+    overrides = Overrides.parse(args.override)
+    base = config.load_suite(args.suite, overrides).model_dump() if args.suite else {}
     given = {
         "methods": args.method,
         "backbones": args.backbone,
@@ -106,8 +137,9 @@ def suite_of(args: argparse.Namespace) -> Any:
         "name": args.name,
     }
     suite = config.suite(**{**base, **{key: value for key, value in given.items() if value is not None}})
-    named = bool(args.suite or args.name)
-    return suite if named else suite.model_copy(update={"name": run_name(suite.methods, suite.datasets, suite.ipc)})
+    name = suite.name if args.suite or args.name else run_name(suite.methods, suite.datasets, suite.ipc)
+    # records of stand-ins do not belong beside those of the suite as it is written
+    return suite.model_copy(update={"name": f"{name}-override" if overrides and not args.name else name})
 
 
 def run_name(methods: list[str], datasets: list[str], ipcs: list[int]) -> str:
@@ -116,29 +148,8 @@ def run_name(methods: list[str], datasets: list[str], ipcs: list[int]) -> str:
     return "-".join([*dict.fromkeys(names), "ipc" + "_".join(map(str, ipcs))])
 
 
-def dry_run(cells: list, out: Path) -> int:
-    """List the cells with their state and an estimate of their time from the records of this and neighbouring runs."""
-    from ...core.errors import UserError
-    from ..plan import describe
-    from ..records import done_hashes, load_records
-
-    records = []
-    for file in out.parent.glob("*/records.jsonl"):
-        with contextlib.suppress(UserError):  # a neighbour that cannot be read gives no estimate
-            records += load_records([file])
-    rows = describe(cells, done_hashes(out), records)
-    for row in rows:
-        seconds = "     ?" if row.seconds is None else f"{row.seconds:6.0f}"
-        print(f"{row.state:12} {seconds} s  {row.cell.label} ({row.todo} of {row.done + row.todo} evaluations to do)")
-    known = [row.seconds for row in rows if row.seconds is not None]
-    unknown = len(rows) - len(known)
-    print(f"{len(rows)} cells, {sum(row.todo for row in rows)} evaluations to do, about {sum(known):.0f} s", end="")
-    print(f" and {unknown} cells of unknown time (no earlier run of their kind in {out.parent})" if unknown else "")
-    return 0
-
-
-def report(cells: list, out: Path) -> None:
-    """The tables of this plan, the picture of its sets, and where everything lies."""
+def report(cells: list, out: Path) -> list[dict]:
+    """Print the tables of this plan, the picture of its sets, and where everything lies; returns its records."""
     from .. import render
     from ..records import load_records
     from ..tables import tables
@@ -147,6 +158,8 @@ def report(cells: list, out: Path) -> None:
     records = [record for record in load_records([out]) if record["config_hash"] in asked]
     for metric in ("top1", "seconds", "memory"):
         print(render.text(tables(records, metric)))
+    for reason in dict.fromkeys(r["reason"] for r in records if r["status"] == "unsupported"):
+        print(f"UNSUPPORTED  {reason}")
     for record in records:
         if record["status"] not in ("ok", "unsupported"):
             log = out / "logs" / f"{record['cell_hash']}.log"
@@ -154,6 +167,27 @@ def report(cells: list, out: Path) -> None:
     for picture in pictures(cells, out):
         print(f"picture: {picture}")
     print(f"records: {out / 'records.jsonl'}")
+    return records
+
+
+def published(tables: list[str]) -> list:
+    """The claims of the published tables that a suite reproduces."""
+    if not tables:
+        return []
+    from ..claims import chosen_tables, read_claims, shipped
+
+    return chosen_tables(read_claims(shipped()), tables)
+
+
+def beside(claims: list, out: Path, overrides: list[str]) -> str:
+    """The claims beside what `out` holds."""
+    from .. import claims_table
+    from ..claims import Names, against
+    from ..overrides import Overrides
+    from ..records import load_records
+
+    stand_ins = Overrides.parse(overrides)
+    return claims_table.text(against(claims, load_records([out]), Names.read(overrides=stand_ins)), stand_ins.notes())
 
 
 def describe_cell(record: dict) -> str:
@@ -174,8 +208,10 @@ def pictures(cells: list, out: Path) -> list[Path]:
         if cell.ipc is not None and folder.is_dir():
             sets = grouped.setdefault((cell.dataset, cell.ipc, cell.distill_seed), [])
             with contextlib.suppress(UserError):
-                label = f"{cell.method_spec} {cell.distill_backbone.removeprefix('mini_') if cell.distill_backbone else ''}"
-                sets.append((label.strip(), DistilledSet.load(folder)))
+                dset = DistilledSet.load(folder)
+                backbone = cell.distill_backbone.removeprefix("mini_") if cell.distill_backbone else ""
+                diverged = "(diverged)" if "diverged" in dset.provenance else ""
+                sets.append((" ".join(filter(None, [cell.method_spec, backbone, diverged])), dset))
     drawn = {}
     for (dataset, ipc, seed), sets in grouped.items():
         if sets and (dataset, ipc) not in drawn:

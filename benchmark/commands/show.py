@@ -15,28 +15,26 @@ def add(commands) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
+    import torch
     from torch import Tensor
 
     from ..api import load_set
     from ..gallery import gallery
 
     dset = load_set(args.set, args.dataset)
-    height, width = dset.batch(_first())[0].shape[-2:]
+    height, width = dset.batch(torch.arange(min(1, len(dset)))).shape[-2:]
     print(f"{args.set}: {len(dset)} images of {height}x{width} pixels, {dset.num_classes} classes, float RGB in [0, 1]")
+    if dset.labels_of:
+        print(f"labels: those of the {dset.labels_of}; the method did not read them")
     if isinstance(dset.labels, Tensor):
         counts = dset.labels.bincount(minlength=dset.num_classes)
         print(f"images per class: {int(counts.min())}" + (f" to {int(counts.max())}" if counts.min() < counts.max() else ""))
     if dset.targets is not None:
-        print(f"targets: {dset.target_kind}, {tuple(dset.targets.shape)}")
+        standardised = "" if dset.target_std is None else ", standardised"
+        print(f"targets: {dset.target_kind}, {tuple(dset.targets.shape)}{standardised}")
     for name, values in (("extras", dset.extras), ("provenance", dset.provenance)):
         if values:
             print(f"{name}: {json.dumps(values)}")
     print(f"fingerprint: {dset.fingerprint()}")
     print(f"picture: {gallery([('', dset)], args.png or args.set / 'gallery.png', args.set.name)}")
     return 0
-
-
-def _first():
-    import torch
-
-    return torch.tensor([0])

@@ -8,15 +8,12 @@ import sys
 import time
 from pathlib import Path
 
-job = json.loads(sys.stdin.readline())
-cell = job["cell"]
+
+def preload():
+    """Nothing takes time here."""
 
 
-def emit(event, **facts):
-    os.write(job["event_fd"], (json.dumps({"event": event, **facts}) + "\n").encode())
-
-
-def do(how):
+def do(how, job, emit):
     if how == "hang":
         time.sleep(60)
     elif how == "child":  # a process of its own that would outlive it
@@ -25,19 +22,29 @@ def do(how):
         time.sleep(60)
     elif how == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    elif how == "full":
+        emit("abort", reason="the disk is full while writing sets/x")
+        sys.exit(0)
     elif how == "exit":
         sys.exit(3)
 
 
-print("log of", cell["method"], os.environ.get("CUDA_VISIBLE_DEVICES"), job["threads"])
-emit("environment", environment={"cpu": "fake"})
-do(cell["params"].get("how"))
-for evaluation in cell["evaluations"]:
-    emit("evaluation", config_hash=evaluation["config_hash"], name=evaluation["eval_backbone"])
-    do(evaluation["protocol_params"].get("how"))
-    record = {
-        **{key: cell[key] for key in ("method_spec", "distill_backbone", "dataset", "cell_hash")},
-        **evaluation,
-        "schema": 1, "status": "ok", "reason": None, "top1": 50.0, "peak_bytes": {}, "device": job["device_label"],
-    }  # fmt: skip
-    emit("record", record=record)
+def main():
+    job = json.loads(sys.stdin.readline())
+    cell = job["cell"]
+
+    def emit(event, **facts):
+        os.write(job["event_fd"], (json.dumps({"event": event, **facts}) + "\n").encode())
+
+    print("log of", cell["method"], os.environ.get("CUDA_VISIBLE_DEVICES"), job["threads"])
+    emit("environment", environment={"cpu": "fake"})
+    do(cell["params"].get("how"), job, emit)
+    for evaluation in cell["evaluations"]:
+        emit("evaluation", config_hash=evaluation["config_hash"], name=evaluation["eval_backbone"])
+        do(evaluation["protocol_params"].get("how"), job, emit)
+        record = {
+            **{key: cell[key] for key in ("method_spec", "distill_backbone", "dataset", "cell_hash")},
+            **evaluation,
+            "schema": 1, "status": "ok", "reason": None, "top1": 50.0, "peak_bytes": {}, "device": job["device_label"],
+        }  # fmt: skip
+        emit("record", record=record)

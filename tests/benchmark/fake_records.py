@@ -7,7 +7,14 @@ _BASE = 300 * 2**20
 
 
 def record(
-    method="clpdd", distil="mini_resnet_dino", judge="mini_vit_dino", *, ipc=1, seed=0, top1: float | None = 50.0, **changes
+    method="clpdd",
+    distil="mini_resnet_dino",
+    judge: str | None = "mini_vit_dino",
+    *,
+    ipc=1,
+    seed=0,
+    top1: float | None = 50.0,
+    **changes,
 ) -> dict:
     """One valid record; `changes` overwrite its fields."""
     name = method.partition("[")[0]

@@ -95,7 +95,7 @@ FAILURES = {
     "nan": lambda: None,
     "crash": _raise(KeyError("a bug\nin two lines")),
     "loop": lambda: time.sleep(600),
-    "diverge": _raise(Diverged("loss is nan at step 3 of 5")),
+    "diverge": _raise(Diverged("loss is nan at step 3 of 5", torch.full((3, 3, 8, 8), 0.5))),
     "allocate": lambda: torch.empty(10**15),
     "unsupported": _raise(Unsupported("makes no sense")),
     "user": _raise(UserError("this file is missing")),
@@ -144,3 +144,24 @@ class FakeProbe(Protocol):
         anchors = backbone(dset.batch(torch.arange(len(dset))))
         found = dset.labels[torch.cdist(z, anchors).argmin(1)]
         return Evaluation((100 * float((found == data.test.labels).float().mean()),) * self.seeds, {"infinite": float("inf")})
+
+
+@PROTOCOLS.register("fake_pretrain")
+@dataclass(frozen=True)
+class FakePretrain(Protocol):
+    """Uses no backbone; its accuracies are the numbers of classes and of images, under two names."""
+
+    uses_backbone: ClassVar[bool] = False
+
+    target: str | None = None
+    fail: Literal["no", "crash"] = "no"
+
+    @property
+    def judging_data(self):
+        return self.target
+
+    def evaluate(self, backbone, data, dset, *, run) -> Evaluation:
+        assert backbone is None
+        FAILURES[self.fail]()
+        parts = {"classes": (float(data.num_classes), data.num_classes + 2.0), "images": (float(len(dset)),) * 2}
+        return Evaluation(parts["classes"], parts=parts)

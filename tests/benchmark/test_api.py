@@ -33,6 +33,15 @@ def test_names_and_objects_mean_the_same(data):
     assert ddbench.evaluate(by_name, backbone="fake_net", data="fake_data", protocol="fake_probe").top1 > 0
 
 
+def test_a_protocol_without_a_backbone_needs_none_and_may_judge_by_other_data(data):
+    dset = ddbench.distill("random", backbone=None, data="fake_data")
+    assert ddbench.evaluate(dset, backbone=None, data="fake_data", protocol="fake_pretrain").parts["classes"] == (3.0, 5.0)
+    other = ddbench.evaluate(dset, backbone=None, data="fake_data", protocol="fake_pretrain[target=fake_data[classes=2]]")
+    assert other.parts["classes"] == (2.0, 4.0)
+    with pytest.raises(UserError, match="this needs a backbone"):
+        ddbench.evaluate(dset, backbone=None, data="fake_data", protocol="fake_probe")
+
+
 def test_a_set_that_refers_to_real_images_is_loaded_with_its_data(tmp_path):
     ddbench.distill("full", backbone=None, data="fake_data").save(tmp_path / "full")
     assert len(ddbench.load_set(tmp_path / "full", data="fake_data")) == 18

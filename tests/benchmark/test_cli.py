@@ -154,6 +154,26 @@ def test_a_failed_cell_is_shown_and_exits_with_1(capsys, tmp_path, fake_plugins)
     assert "loss is nan at step 3 of 5" in text
 
 
+FAKES = ("-b", "fake_net", "--eval-backbone", "fake_net", "-d", "fake_data", "--protocol", "fake_probe")
+
+
+def test_a_run_in_which_nothing_asked_for_makes_sense_is_refused(capsys, tmp_path, fake_plugins):
+    """The controls, which would run, do not make it worth while; a part that makes sense does."""
+    line = refused(capsys, "run", "-m", "random", "--ipc", "9999", *FAKES, "--out", str(tmp_path))
+    assert "nothing to run: random picks 9999 real images per class, but the smallest class of fake_data has 6" in line
+    assert not (tmp_path / "records.jsonl").exists()
+    picky = ["-m", "fake_picky", "-m", "random", "--no-controls", "--plugin", str(fake_plugins)]
+    assert main(["run", *picky, *FAKES, "--out", str(tmp_path)]) == 0
+    assert "UNSUPPORTED  never makes sense" in capsys.readouterr().out
+
+
+def test_a_method_that_finds_out_late_that_nothing_makes_sense_exits_with_1(capsys, tmp_path, fake_plugins):
+    argv = ["run", "-m", "fake[fail=unsupported]", *FAKES, "--no-controls", "--plugin", str(fake_plugins)]
+    for _ in range(2):  # the second time from the records
+        assert main([*argv, "--out", str(tmp_path)]) == 1
+        assert "UNSUPPORTED  makes no sense" in capsys.readouterr().out
+
+
 def test_an_interrupt_exits_with_130(capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt

@@ -3,15 +3,16 @@
 import json
 import os
 import subprocess
+import sys
 import threading
 
 import pytest
 import torch
 
-from ddbench.benchmark import launcher
 from ddbench.benchmark.config import suite
-from ddbench.benchmark.launcher import launch
+from ddbench.benchmark.launcher import Host, launch
 from ddbench.benchmark.plan import plan
+from ddbench.benchmark.progress import Reporter
 from ddbench.benchmark.records import load_records
 from ddbench.benchmark.runner import run_plan
 from ddbench.core.sets import DistilledSet
@@ -51,6 +52,34 @@ def test_a_crash_in_native_code_costs_one_evaluation_and_the_set_is_kept(planned
     assert by_status["oom"]["environment"]["torch_version"] == torch.__version__.partition("+")[0]
 
 
+class InterruptAtCheckpoint(Reporter):
+    """Ctrl-C when the first checkpoint has been written and distilling goes on; the cell process gets SIGKILL."""
+
+    def __init__(self):
+        self.phases = []
+
+    def event(self, index, event):
+        self.phases.append(event.get("name"))
+        if self.phases[-2:] == ["checkpoint", "distill"]:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_cell_goes_on_to_the_same_bits(planned, fake_plugins, tmp_path):
+    cells, settings = planned("lgm[steps=300,copies=1,grow_every=50]"), {"threads": 1, "plugins": [fake_plugins]}
+    with pytest.raises(KeyboardInterrupt):
+        run_plan(cells, tmp_path / "cut", progress=InterruptAtCheckpoint(), checkpoint_every=0.1, **settings)
+    assert len(list((tmp_path / "cut" / "checkpoints").rglob("*.safetensors"))) == 1
+    for name in ("cut", "straight"):
+        run_plan(cells, tmp_path / name, **settings)
+    (resumed,), (straight,) = (load_records([tmp_path / name]) for name in ("cut", "straight"))
+    assert straight["resumed_at"] == []
+    assert resumed["checkpoint_note"] is None
+    assert 0 < resumed["resumed_at"][0] < 300
+    assert resumed["set_fingerprint"] == straight["set_fingerprint"]
+    assert resumed["steps"] == straight["steps"] == 300
+    assert not list((tmp_path / "cut" / "checkpoints").iterdir())
+
+
 def test_a_method_that_never_ends_is_a_timeout(planned, fake_plugins, tmp_path):
     summary = run_plan(planned("fake[fail=loop]"), tmp_path, timeout=1, plugins=[fake_plugins])
     assert [r["status"] for r in summary.failures] == ["timeout"]
@@ -60,10 +89,11 @@ def test_a_cell_process_ends_with_its_parent(planned, fake_plugins, tmp_path):
     """A killed `ddbench run` closes the pipe that the cell process watches."""
     job = {
         "cell": planned("fake[fail=loop]")[0].to_json(), "out": str(tmp_path), "overwrite": False, "device_label": "cpu",
-        "threads": 1, "plugins": [str(fake_plugins)],
+        "threads": 1, "plugins": [str(fake_plugins)], "checkpoint_every": 60.0, "run_id": "this",
     }  # fmt: skip
     reader, writer = os.pipe()
-    process = subprocess.Popen(launcher.COMMAND, stdin=subprocess.PIPE, pass_fds=[writer])
+    command = [sys.executable, "-P", "-c", "from ddbench.benchmark import cell; cell.main()"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[writer])
     os.close(writer)
     try:
         process.stdin.write(json.dumps({**job, "event_fd": writer}).encode() + b"\n")
@@ -79,5 +109,6 @@ def test_a_cell_process_ends_with_its_parent(planned, fake_plugins, tmp_path):
 def test_a_job_that_is_not_wanted_any_more_is_not_waited_for(planned, tmp_path):
     stop = threading.Event()
     stop.set()
-    facts = {"environment": {}, "timeout": None, "on_event": lambda event: None, "stop": stop}
-    assert launch({}, log=tmp_path / "log", **facts).stopped
+    facts = {"timeout": None, "on_event": lambda event: None, "stop": stop}
+    with Host({}) as host:
+        assert launch({}, host=host, log=tmp_path / "log", **facts).stopped

@@ -1,10 +1,13 @@
 """Plans: each distillation once, everything checked first, costs from what was measured before."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from ddbench.benchmark.config import suite
 from ddbench.benchmark.plan import describe, device_kind, plan
+from ddbench.core.data import DATASETS
 from ddbench.core.errors import UserError
 
 FOUR = ["fake_net", *(f"fake_net[seed={seed}]" for seed in (1, 2, 3))]
@@ -47,6 +50,29 @@ def test_controls_join_once_and_the_ceiling_needs_one_ipc_and_one_seed(planned):
 def test_eval_backbones_may_differ_from_those_that_distil(planned):
     (cell,) = planned(backbones=["fake_net"], eval_backbones=["fake_net[seed=3]"])
     assert (cell.distill_backbone, [e.eval_backbone for e in cell.evaluations]) == ("fake_net", ["fake_net[seed=3]"])
+
+
+def test_a_protocol_without_a_backbone_judges_a_set_once(planned):
+    (cell,) = planned(["fake_floor"], protocols=["fake_probe", "fake_pretrain"])
+    assert [(e.protocol, e.eval_backbone) for e in cell.evaluations] == [
+        *(("fake_probe", name) for name in FOUR), ("fake_pretrain", None),
+    ]  # fmt: skip
+    assert len({e.config_hash for e in cell.evaluations}) == 5
+
+
+def test_the_data_that_judge_are_part_of_what_an_evaluation_is(planned, monkeypatch):
+    (cell,) = planned(["fake_floor"], protocols=["fake_pretrain", "fake_pretrain[target=fake_data[classes=2]]"])
+    own, other = cell.evaluations
+    assert own.judging_fingerprint is None
+    assert other.judging_fingerprint not in (None, cell.dataset_fingerprint)
+    source = DATASETS.get("fake_data")
+    load = source.load
+    monkeypatch.setattr(source, "load", lambda self: dataclasses.replace(load(self), fingerprint=f"new{self.classes}"))
+    changed = planned(["fake_floor"], protocols=["fake_pretrain[target=fake_data[classes=2]]"])[0].evaluations[0]
+    assert changed.judging_fingerprint == "new2"
+    assert changed.config_hash != other.config_hash
+    with pytest.raises(UserError, match="/nowhere.npz does not exist"):
+        planned(protocols=["fake_pretrain[target=fake_data[file=/nowhere.npz]]"])
 
 
 def test_the_same_thing_said_twice_runs_once(planned):

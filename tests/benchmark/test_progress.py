@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from ddbench.benchmark import progress
-from ddbench.benchmark.progress import LiveReporter, PlainReporter, duration, reporter, running_line, summary_lines
+from ddbench.benchmark.progress import LiveReporter, PlainReporter, duration, notes, reporter, running_line, summary_lines
 from ddbench.benchmark.runner import RunSummary
 
 
@@ -84,6 +84,13 @@ def test_a_log_gets_plain_lines_and_a_terminal_the_live_block(monkeypatch):
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     assert type(reporter(terminal)) is LiveReporter
+
+
+def test_what_became_of_checkpoints_is_told(cell_of):
+    record = record_of(cell_of())
+    assert notes([]) == notes([record]) == notes([{**record, "resumed_at": [], "checkpoint_note": None}]) == []
+    assert notes([{**record, "resumed_at": [20, 70], "checkpoint_note": None}] * 2) == ["resumed at step 70"]
+    assert notes([{**record, "resumed_at": [], "checkpoint_note": "no checkpoint"}]) == ["no checkpoint"]
 
 
 def test_the_same_reason_is_told_once(cell_of):

@@ -11,20 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from ddbench.benchmark import launcher, records
+from ddbench.benchmark import host, launcher, records
 from ddbench.benchmark.launcher import slots
 from ddbench.benchmark.outfolder import LOCK, locked
 from ddbench.benchmark.progress import Reporter
 from ddbench.benchmark.records import FILE, append_record, load_records
 from ddbench.benchmark.runner import run_plan
+from ddbench.benchmark.sharing import present
 from ddbench.core.errors import UserError
-
-FAKE_CELL = (sys.executable, str(Path(__file__).with_name("fake_cell.py")))
 
 
 @pytest.fixture(autouse=True)
 def fake_process(monkeypatch):
-    monkeypatch.setattr(launcher, "COMMAND", FAKE_CELL)
+    """The real host without the package around it, so that nothing imports torch, and cells that only pretend."""
+    monkeypatch.setattr(launcher, "HOST", (sys.executable, host.__file__))
+    monkeypatch.setattr(launcher, "CELL", "fake_cell")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
 
 
 @pytest.fixture
@@ -164,6 +166,29 @@ def test_a_full_disk_ends_the_run_with_one_line_and_loses_nothing(cell, tmp_path
             run_plan(cells, tmp_path)
     summary = run_plan(cells, tmp_path)
     assert (summary.done, summary.skipped) == (2, 2)
+
+
+def test_a_disk_too_full_for_a_set_ends_the_run_with_one_line(cell, tmp_path):
+    with pytest.raises(UserError, match="the disk is full while writing sets/x; free some space, then rerun to resume"):
+        run_plan([cell(1), cell(2, "full"), cell(3)], tmp_path)
+    assert statuses(tmp_path) == [("m1", "ok")] * 2
+
+
+class Warnings(Reporter):
+    def __init__(self):
+        self.texts = []
+
+    def warning(self, text):
+        self.texts.append(text)
+
+
+def test_another_run_on_the_device_is_warned_of(cell, tmp_path):
+    quiet, told = Warnings(), Warnings()
+    run_plan([cell(1)], tmp_path, progress=quiet)
+    with present("other", [""]):
+        run_plan([cell(2)], tmp_path, progress=told)
+    assert quiet.texts == []
+    assert told.texts == ["another run of ddbench uses the same device; the seconds of both will be too long"]
 
 
 def test_unsupported_cells_are_recorded_without_a_process_and_not_tried_again(cell, tmp_path):

@@ -26,6 +26,48 @@ def test_accuracy_has_own_transfer_and_mean_columns():
     assert cell(table, "clpdd", BACKBONES[1], "mean").mean == pytest.approx((50 + 61 + 52 + 53) / 4)
 
 
+def pretrained(method, distil="mini_resnet_dino", parts=None, **changes):
+    """A record of a protocol that uses no backbone."""
+    parts = {"1% labels": [10.0, 12.0], "5% labels": [20.0, 26.0]} if parts is None else parts
+    top1 = next(iter(parts.values()))[0] if parts else None
+    return record(method, distil, None, parts=parts, top1=top1, protocol="ssl", protocol_spec="ssl", **changes)
+
+
+def test_a_protocol_without_a_backbone_has_a_column_for_each_part():
+    (table,) = tables([pretrained("mkdt"), pretrained("krrst", parts={}, status="oom", top1_per_seed=[])])
+    assert table.columns == ["1% labels", "5% labels"]
+    assert cell(table, "mkdt", "mini_resnet_dino", "5% labels").text() == "23.0 ± 4.2*"
+    assert cell(table, "krrst", "mini_resnet_dino", "1% labels").text() == "oom"
+    assert "5% labels" in render.markdown([table])
+
+
+def test_parts_are_averaged_over_distillation_seeds():
+    (table,) = tables([pretrained("mkdt", seed=s, parts={"1% labels": [10.0 + s, 12.0 + s]}) for s in (0, 2, 4)])
+    value = cell(table, "mkdt", "mini_resnet_dino", "1% labels")
+    assert (value.mean, value.std, value.over, value.n) == (13.0, 2.0, "distillation seeds", 3)
+
+
+def test_a_table_where_every_cell_failed_has_one_column():
+    (table,) = tables([pretrained("mkdt", parts={}, status="oom", top1_per_seed=[])])
+    assert table.columns == ["top1"]
+
+
+def test_the_empty_set_is_the_floor_and_stands_in_every_ipc():
+    records = [pretrained("mkdt", ipc=1), pretrained("mkdt", ipc=10), pretrained("untrained", None, ipc=None, n_images=0)]
+    for table in tables(records):
+        assert [label for label, _ in table.rows] == [("untrained", "—"), ("mkdt", "mini_resnet_dino")]
+
+
+def test_off_label_use_is_named_under_probes_that_read_labels():
+    marked = [record("mkdt", labels_of="initial images"), record("clpdd", labels_of=None)]
+    (table,) = tables(marked)
+    assert [line for line in table.caption if "off-label" in line] == [
+        "off-label use, labels are those of the initial images, which the method never read: mkdt"
+    ]
+    assert not [line for line in tables(grid())[0].caption if "off-label" in line]
+    assert not [line for line in tables([pretrained("mkdt", labels_of="initial images")])[0].caption if "off-label" in line]
+
+
 def test_the_row_of_means_averages_over_distil_backbones():
     (table,) = tables(grid())
     assert cell(table, "clpdd", "mean of 4", "own").mean == pytest.approx(60 + 1.5)
@@ -86,6 +128,17 @@ def test_an_unknown_protocol_names_those_there_are():
         tables(grid(), protocol="knn")
 
 
+def test_relative_accuracy_is_100_on_the_diagonal_and_scales_each_column_by_it():
+    """LGM's table 6: nearest-neighbour accuracy normalised by that of the eval backbone's own set."""
+    (table,) = tables(grid(("clpdd",)), "relative")
+    own, other = BACKBONES[0], BACKBONES[1]
+    assert cell(table, "clpdd", own, own).mean == pytest.approx(100)
+    assert cell(table, "clpdd", other, own).mean == pytest.approx(100 * 50 / 60)
+    assert "random" not in {method for (method, _), _ in table.rows}
+    with pytest.raises(UserError, match="nothing to be relative to"):
+        tables([record("random", None)], "relative")
+
+
 def test_speed_adds_cold_and_warm_features_to_distilling_and_counts_a_set_once():
     table = tables(grid(seeds=(0, 1)), "seconds")[0]
     value = cell(table, "clpdd", BACKBONES[0], "cold total s")
@@ -105,10 +158,23 @@ def test_speed_warns_of_shared_devices_and_of_several_machines():
 
 def test_memory_shows_gpu_columns_only_where_there_is_a_gpu():
     gibi = 2**30
-    assert tables(grid(), "memory")[0].columns == ["process GiB", "before distilling GiB", "by distilling GiB"]
+    on_cpu = ["process GiB", "before distilling GiB", "by distilling GiB", "features GiB"]
+    assert tables(grid(), "memory")[0].columns == on_cpu
     on_gpu = record(peak_bytes={"gpu_allocated": gibi, "gpu_reserved": 2 * gibi, "cpu_rss": 4 * gibi})
     (table,) = tables([on_gpu], "memory")
     assert [value.mean for value in table.rows[0][1][:2]] == [1.0, 2.0]
+
+
+def test_memory_shows_the_peak_of_computing_features_for_methods_that_use_them():
+    cold = {"gpu_allocated": None, "gpu_reserved": None, "cpu_rss": 3 * 2**30}
+    (table,) = tables([record("random", None), record("centroids", features_peak_bytes=cold)], "memory")
+    assert [row[1][3].text(2) for row in table.rows] == ["—", "3.00"]
+
+
+def test_a_run_beside_another_one_is_warned_of():
+    """The other run's cells are not in these records; the record itself says that there was one."""
+    alone, shared = (tables([record(device_shared=told)], "seconds")[0].caption for told in (False, True))
+    assert [any("at the same time" in line for line in caption) for caption in (alone, shared)] == [False, True]
 
 
 @pytest.mark.parametrize("metric", ["top1", "seconds", "memory"])
@@ -163,3 +229,24 @@ def test_a_set_that_was_used_again_counts_for_the_machine_that_distilled_it():
     )
     assert any("2 different machines" in line for line in conditions(frame, timed=True))
     assert not any("machines" in line for line in conditions(frame.drop(columns="distill_environment"), timed=True))
+
+
+def test_worst_group_takes_the_place_of_top1_and_the_majority_rate_is_told():
+    details = {"worst_group": 12.5, "majority": 77.84, "group a": 12.5}
+    others = grid(dataset="digits")
+    (table,) = tables([*others, record(dataset="waterbirds", top1=77.9, details=details)], "worst_group")
+    assert table.title.startswith("Worst-group accuracy: waterbirds")
+    assert table.rows[0][1][0].text() == "12.5"
+    assert table.caption[0].startswith("worst-group % of protocol ridge-probe")
+    assert "always answering the most frequent class has a top-1 of 77.8 %" in table.caption
+
+
+def test_a_failed_cell_of_a_set_with_groups_shows_its_status():
+    ok = record(details={"worst_group": 12.5, "majority": 50.0})
+    (table,) = tables([ok, record(judge=BACKBONES[3], top1=None, top1_per_seed=[], status="oom")], "worst_group")
+    assert cell(table, "clpdd", BACKBONES[0], BACKBONES[3]).text() == "oom"
+
+
+def test_worst_group_of_data_without_groups_is_one_line():
+    with pytest.raises(UserError, match="no record has worst-group accuracy; it needs a dataset with groups"):
+        tables(grid(), "worst_group")

@@ -1,20 +1,29 @@
 """The work of a cell, in this process: one record per evaluation whatever happens, sets that are stored and used again."""
 
+import dataclasses
 import gc
 import json
 import random
 import re
+import shutil
+import sys
 
 import numpy as np
 import pytest
 import torch
 
 from ddbench.benchmark.config import suite
+from ddbench.benchmark.distil import checked
 from ddbench.benchmark.plan import plan
-from ddbench.benchmark.work import CellRun, checked
-from ddbench.core.errors import Diverged
+from ddbench.benchmark.sharing import present
+from ddbench.benchmark.work import CellRun
+from ddbench.core.errors import DiskError, Diverged
+from ddbench.core.registry import plugin_module
 from ddbench.core.sets import DistilledSet
 
+from .conftest import PLUGINS
+
+FAKE = plugin_module(PLUGINS)
 TWO = ["fake_net", "fake_net[seed=1]"]
 
 
@@ -33,6 +42,8 @@ def work(fake_plugins, tmp_path, monkeypatch):
             "cell": {**cell.to_json(), **(change or {})},
             "out": str(tmp_path),
             "overwrite": overwrite,
+            "checkpoint_every": 60.0,
+            "run_id": "this",
             "device_label": "cpu",
         }
         CellRun(job, lambda event, **facts: events.append({"event": event, **facts})).run()
@@ -79,6 +90,7 @@ def test_features_of_distilling_and_of_evaluating_are_told_apart(work):
     assert (again["seconds"]["features"], again["seconds"]["evaluate_features"]) == (0, 0)
     assert again["features_cached"]
     assert again["features_seconds_cold"] == one["features_seconds_cold"]  # as when they were computed
+    assert again["features_peak_bytes"] == one["features_peak_bytes"] == one["peak_bytes_by_phase"]["features"]
     assert again["features_seconds_warm"] > 0
 
 
@@ -126,8 +138,64 @@ def test_a_distillation_that_fails_is_a_row_for_each_of_its_evaluations(work, tm
         assert len(record["reason"].splitlines()) == 1
         assert record["top1"] is None
         assert re.search(reason, record["reason"])
-    assert not (tmp_path / "sets" / found[0]["set_hash"]).exists()
+    assert (tmp_path / "sets" / found[0]["set_hash"]).exists() == (fail == "diverge")
     assert "Traceback" in capfd.readouterr().err
+
+
+def test_a_divergence_leaves_its_last_good_images_and_is_never_done(work, tmp_path, capfd):
+    for _ in range(2):  # nothing is reused by the next run
+        record = records(work("fake[fail=diverge]"))[0]
+        folder = tmp_path / "sets" / record["set_hash"]
+        kept = DistilledSet.load(folder)
+        assert kept.provenance["diverged"] == "loss is nan at step 3 of 5"
+        assert kept.labels.tolist() == [0, 1, 2]
+        assert (kept.images == 0.5).all()
+        assert (record["status"], record["distill_reused"], record["n_images"]) == ("diverged", False, 3)
+        assert record["set_fingerprint"] == kept.fingerprint()
+        assert record["reason"] == f"loss is nan at step 3 of 5; the last good images are in sets/{record['set_hash']}"
+
+
+def test_a_divergence_does_not_replace_a_finished_set(work, tmp_path, monkeypatch, capfd):
+    folder = tmp_path / "sets" / records(work())[0]["set_hash"]
+    before = DistilledSet.load(folder).fingerprint()
+    monkeypatch.setitem(sys.modules[FAKE].FAILURES, "no", sys.modules[FAKE].FAILURES["diverge"])
+    record = records(work(overwrite=True))[0]
+    assert (record["status"], record["set_fingerprint"]) == ("diverged", None)
+    assert DistilledSet.load(folder).fingerprint() == before
+
+
+def test_a_set_that_cannot_be_stored_ends_the_run(work, monkeypatch):
+    def full(*_):
+        raise DiskError("the disk is full while writing sets/x")
+
+    monkeypatch.setattr(DistilledSet, "save", full)
+    events = work()
+    assert events[-1] == {"event": "abort", "reason": "the disk is full while writing sets/x"}
+    assert not records(events)
+
+
+def test_a_checkpoint_is_used_and_then_removed(work, tmp_path, monkeypatch):
+    """What another code left is not used, and the record says so."""
+    left = tmp_path / "checkpoints" / records(work("clpdd[steps=3]"))[0]["cell_hash"]
+    left.mkdir(parents=True)
+    (left / "loop0.safetensors").write_bytes(b"cut short")
+    record = records(work("clpdd[steps=3]", overwrite=True))[0]
+    assert (record["distill_reused"], record["resumed_at"], record["checkpoint_note"]) == (False, [], None)  # starts over
+    shutil.rmtree(tmp_path / "sets" / record["set_hash"])
+    left.mkdir()
+    (left / "loop0.safetensors").write_bytes(b"cut short")
+    record = records(work("clpdd[steps=3]"))[0]
+    assert (record["status"], record["resumed_at"]) == ("ok", [])
+    assert record["checkpoint_note"].startswith("checkpoint loop0.safetensors cannot be read")
+    assert not left.exists()
+
+
+def test_another_run_on_the_device_is_in_the_record_of_the_set_for_good(work, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with present("other", [""]):
+        assert [r["device_shared"] for r in records(work())] == [True, True]
+    assert [r["device_shared"] for r in records(work(protocols=["fake_probe[seeds=3]"]))] == [True, True]
+    assert [r["device_shared"] for r in records(work(overwrite=True))] == [False, False]
 
 
 @pytest.mark.parametrize(("fail", "status"), [("crash", "failed"), ("unsupported", "unsupported")])
@@ -146,6 +214,37 @@ def test_the_full_data_is_a_set_of_references(work, tmp_path):
 def test_data_or_weights_that_change_during_a_run_are_noticed(work, card_of, capfd):
     assert "changed while" in records(work(change={"dataset_fingerprint": "other"}))[0]["reason"]
     assert "changed while" in records(work(change={"distill_backbone_spec": card_of()}))[0]["reason"]
+
+
+def test_a_protocol_without_a_backbone_has_one_record_with_its_parts(work):
+    found = records(work(protocols=["fake_pretrain", "fake_pretrain[target=fake_data[classes=2]]"]))
+    assert [(r["status"], r["eval_backbone"], r["top1"]) for r in found] == [("ok", None, 4.0), ("ok", None, 3.0)]
+    assert found[1]["parts"] == {"classes": [2.0, 4.0], "images": [3.0, 3.0]}
+    assert found[1]["judging_fingerprint"] != found[1]["dataset_fingerprint"]
+
+
+def test_judging_data_that_change_during_a_run_are_noticed(work, monkeypatch, capfd):
+    spec = "fake_pretrain[target=fake_data[classes=2]]"
+    evaluations = [{**e, "judging_fingerprint": "other"} for e in work_evaluations(spec)]
+    assert "changed while" in records(work(protocols=[spec], change={"evaluations": evaluations}))[0]["reason"]
+
+
+def work_evaluations(protocol):
+    """The evaluations of a planned cell, in JSON."""
+    fields = {"methods": ["fake"], "backbones": ["fake_net"], "datasets": ["fake_data"], "protocols": [protocol]}
+    return plan(suite(**fields, controls=False), device="cpu")[0].to_json()["evaluations"]
+
+
+def test_whose_labels_they_are_stands_in_the_record(work, monkeypatch):
+    from ddbench.core.method import METHODS
+
+    distill = METHODS.get("fake_floor").distill
+    marked = lambda *a, **k: dataclasses.replace(distill(*a, **k), labels_of="initial images")  # noqa: E731
+    monkeypatch.setattr(METHODS.get("fake_floor"), "distill", marked)
+    for reused in (False, True):
+        found = records(work("fake_floor"))[0]
+        assert (found["labels_of"], found["distill_reused"]) == ("initial images", reused)
+    assert records(work("fake"))[0]["labels_of"] is None
 
 
 def test_one_backbone_is_held_at_a_time(work, monkeypatch):

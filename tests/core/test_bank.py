@@ -1,11 +1,14 @@
 """Features are computed once, are right, and are told apart by everything that determines them."""
 
+import contextlib
 import dataclasses
+import json
 
 import pytest
 import torch
 
 from ddbench.core.backbone import Backbone
+from ddbench.core.bank import feature_facts
 from ddbench.core.data import to_float
 from ddbench.core.run import Run
 from ddbench.core.views import View
@@ -36,7 +39,9 @@ def test_a_second_request_computes_nothing(run, data, backbone):
 
 
 def test_every_fact_that_moves_features_moves_the_address(run, backbone, data, make_data, make_backbone):
-    key = run.bank._key
+    def key(*request):
+        return json.dumps(feature_facts(*request), sort_keys=True)
+
     crop = View.parse("crop")
     base = (backbone, data, "train", crop, 2, 0)
     spec = backbone.spec
@@ -57,6 +62,19 @@ def test_every_fact_that_moves_features_moves_the_address(run, backbone, data, m
     assert key(*base) == key(make_backbone(), make_data(), *base[2:])
 
 
+def test_an_entry_is_filled_once_and_addressed_by_its_facts(run):
+    calls = []
+
+    def fill(out):
+        calls.append(out.shape)
+        out[:] = 7
+
+    for facts in ({"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1, "b": 3}):
+        assert torch.equal(run.bank.entry(facts, (2, 3), fill), torch.full((2, 3), 7.0))
+    assert calls == [(2, 3), (2, 3)]
+    assert len(run.bank.keys) == len(run.bank.misses) == 2
+
+
 def test_phases_are_reported_only_when_something_is_computed(run, backbone, data):
     from contextlib import contextmanager
 
@@ -72,3 +90,28 @@ def test_phases_are_reported_only_when_something_is_computed(run, backbone, data
         Run(bank=bank).bank.features(backbone, data, "train")
     assert seen == ["features"]
     assert bank.cold_seconds() == 1.5
+
+
+def test_the_peak_of_computing_is_kept_beside_the_features(run, backbone, data):
+    """The largest of all entries, whoever computed them."""
+    spans = iter([Measured(5, None), Measured(3, 8)])
+    bank = dataclasses.replace(run.bank, phase=lambda name: contextlib.nullcontext(next(spans)))
+    assert bank.cold_peak_bytes() is None
+    for split in ("train", "test"):
+        bank.features(backbone, data, split)
+    again = type(bank)(bank.store, keys=bank.keys)
+    assert again.cold_peak_bytes() == {"cpu_rss": 5, "gpu_allocated": 8}
+    again.features(backbone, data, "train", view=View.parse("flip"))
+    assert again.cold_peak_bytes() is None  # computed without a measurement
+
+
+class Measured:
+    """A phase that has run."""
+
+    seconds = 1.0
+
+    def __init__(self, cpu_rss, gpu_allocated):
+        self.peaks, self.found = self, {"cpu_rss": cpu_rss, "gpu_allocated": gpu_allocated}
+
+    def to_json(self):
+        return self.found

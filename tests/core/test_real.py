@@ -1,8 +1,9 @@
-"""Real batches: balanced draws ignore class sizes, uniform draws follow them."""
+"""Real batches: balanced draws ignore class sizes, uniform draws follow them, live ones pass through the data in epochs."""
 
 import torch
 
-from ddbench.core.real import RealBatches
+from ddbench.core.real import LiveBatches, RealBatches
+from ddbench.core.views import View
 
 
 def batches(balanced):
@@ -27,3 +28,17 @@ def test_balanced_draws_classes_alike_and_every_image_of_a_class():
 def test_uniform_follows_the_class_sizes():
     _, y = batches(False).draw(torch.Generator().manual_seed(0))
     assert 0.08 < (y == 2).float().mean() < 0.12
+
+
+def test_live_batches_are_shuffled_epochs_without_the_remainder(backbone, data, run):
+    """48 train images in batches of 20: two batches, then a new epoch; no image twice within an epoch."""
+    live = LiveBatches(backbone, data.train, View(), 20, run)
+    epochs = [torch.cat([live.draw(step)[0] for step in (2 * e, 2 * e + 1)]) for e in range(2)]
+    for epoch in epochs:
+        assert len({tuple(row.tolist()) for row in epoch}) == 40
+    assert not torch.equal(*epochs)
+
+
+def test_a_live_batch_is_at_most_the_data(backbone, data, run):
+    z, y = LiveBatches(backbone, data.train, View.parse("flip+crop+noise"), 1000, run).draw(0)
+    assert len(z) == len(y) == len(data.train)

@@ -22,15 +22,37 @@ def small(**changes):
 
 def test_round_trip(tmp_path):
     before = small(
-        targets=torch.randn(4, 6), target_kind="teacher_features", extras={"student_lr": 0.1}, provenance={"method": "x"}
-    )
+        targets=torch.randn(4, 6), target_kind="teacher_features", extras={"student_lr": 0.1}, provenance={"method": "x"},
+        target_mean=torch.randn(6), target_std=torch.rand(6), labels_of="initial images",
+    )  # fmt: skip
     before.save(tmp_path / "set")
     after = DistilledSet.load(tmp_path / "set")
-    for name in ("images", "labels", "targets"):
+    for name in ("images", "labels", "targets", "target_mean", "target_std"):
         assert torch.equal(getattr(after, name), getattr(before, name))
+    assert after.labels_of == before.labels_of
     assert (after.extras, after.provenance, after.class_names) == (before.extras, before.provenance, before.class_names)
     assert after.fingerprint() == before.fingerprint()
     assert [p.name for p in tmp_path.iterdir()] == ["set"]
+
+
+def test_everything_that_a_protocol_reads_moves_the_fingerprint():
+    targets = {"targets": torch.zeros(4, 2), "target_kind": "teacher_features"}
+    scale = {"target_mean": torch.zeros(2), "target_std": torch.ones(2)}
+    sets = [
+        small(),
+        small(**targets),
+        small(**targets, **scale),
+        small(extras={"student_lr": 0.1}),
+        small(labels=class_labels(4, 1)),
+    ]
+    assert len({dset.fingerprint() for dset in sets}) == len(sets)
+    assert small().fingerprint() == small(provenance={"method": "x"}).fingerprint()
+
+
+def test_the_empty_set_survives_the_disk(tmp_path):
+    small(images=torch.zeros(0, 3, 8, 8), labels=class_labels(2, 0)).save(tmp_path / "set")
+    after = DistilledSet.load(tmp_path / "set")
+    assert (len(after), after.images.shape, len(after.labels)) == (0, (0, 3, 8, 8), 0)
 
 
 def test_three_lines_of_torch_load_a_set_elsewhere(tmp_path):
@@ -57,6 +79,7 @@ def test_pngs_are_an_image_folder_of_the_same_pixels(tmp_path):
         ({"labels": class_labels(2, 3)}, "4 images but 6 labels"),
         ({"labels": None}, "needs labels, targets or both"),
         ({"targets": torch.zeros(4, 2)}, "come together"),
+        ({"target_mean": torch.zeros(2)}, "come together"),
     ],
 )
 def test_nonsense_is_refused(changes, message):

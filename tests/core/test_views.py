@@ -1,11 +1,13 @@
 """Views: geometry against slow per-image versions, statistics, replay of noise across chunks."""
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from ddbench.core.errors import UserError
-from ddbench.core.views import CENTRE, View, ViewParams, apply, sample
+from ddbench.core.views import CENTRE, View, ViewParams, apply, pad_crop_flip, sample
 
 
 def seeded(seed=0):
@@ -84,3 +86,17 @@ def test_chunks_of_a_batch_draw_the_noise_of_the_whole_batch():
     stream = seeded(2)
     parts = [apply(view, x[i], params[i], 16, stream) for i in (slice(0, 1), slice(1, 4), slice(4, 5))]
     assert torch.equal(torch.cat(parts), whole)
+
+
+def test_pad_crop_flip_is_a_window_of_the_padded_image_or_its_mirror():
+    x = images(60, 6)
+    found = pad_crop_flip(x, 2, seeded())
+    padded = F.pad(x, [2] * 4)
+    seen = set()
+    for image, wide in zip(found, padded, strict=True):
+        places = itertools.product(range(5), range(5), (False, True))
+        windows = {(top, left, m): wide[:, top : top + 6, left : left + 6] for top, left, m in places}
+        (match,) = [key for key, window in windows.items() if torch.equal(image, window.flip(-1) if key[2] else window)]
+        seen.add(match)
+    assert {top for top, _, _ in seen} == {left for _, left, _ in seen} == set(range(5))
+    assert {m for _, _, m in seen} == {False, True}

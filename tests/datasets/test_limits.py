@@ -8,7 +8,7 @@ import torch
 
 from ddbench.core.data import ArrayImages, Split
 from ddbench.core.errors import UserError
-from ddbench.datasets._limits import check_classes, first, first_of_classes
+from ddbench.datasets._limits import Listing, check_classes, first, first_of_classes
 
 FILES = [Path(f"{c}{k}") for c in "abc" for k in range(3)]
 LABELS = [c for c in range(3) for _ in range(3)]
@@ -19,19 +19,20 @@ LABELS = [c for c in range(3) for _ in range(3)]
     [(3, ["a0", "b0", "c0"]), (4, ["a0", "a1", "b0", "c0"]), (8, ["a0", "a1", "a2", "b0", "b1", "b2", "c0", "c1"])],
 )
 def test_files_are_taken_in_rounds_over_the_classes_in_the_order_of_the_list(limit, chosen):
-    files, labels = first_of_classes((FILES, LABELS), limit)
-    assert [file.name for file in files] == chosen
-    assert labels == ["abc".index(name[0]) for name in chosen]
+    part = first_of_classes(Listing(FILES, LABELS, LABELS[::-1]), limit)
+    assert [file.name for file in part.files] == chosen
+    assert part.labels == ["abc".index(name[0]) for name in chosen]
+    assert part.groups == [2 - label for label in part.labels]
 
 
 @pytest.mark.parametrize("limit", [None, 9, 100])
 def test_a_limit_that_is_no_limit_changes_nothing(limit):
-    assert first_of_classes((FILES, LABELS), limit) == (FILES, LABELS)
+    assert first_of_classes(Listing(FILES, LABELS), limit) == Listing(FILES, LABELS)
 
 
 def test_uneven_classes_give_what_they_have():
-    files, _ = first_of_classes(([Path("a0"), Path("a1"), Path("a2"), Path("b0")], [0, 0, 0, 1]), 3)
-    assert [file.name for file in files] == ["a0", "a1", "b0"]
+    part = first_of_classes(Listing([Path("a0"), Path("a1"), Path("a2"), Path("b0")], [0, 0, 0, 1]), 3)
+    assert [file.name for file in part.files] == ["a0", "a1", "b0"]
 
 
 def test_first_images_of_an_array_with_their_labels_and_groups():

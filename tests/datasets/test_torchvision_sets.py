@@ -37,23 +37,6 @@ def test_missing_data_says_where_it_belongs_and_how_to_get_it(name, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_missing_imagenet_names_its_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("DDBENCH_DATA", str(tmp_path))
-    with pytest.raises(UserError, match=f"expected {tmp_path}/imagenet: register at image-net.org"):
-        DATASETS.create("imagenet").load()
-
-
-def test_imagenet_is_a_folder_with_val(tmp_path):
-    for split in ("train", "val"):
-        for wnid in ("n01440764", "n01443537"):
-            for k in range(2):
-                picture(tmp_path / "imagenet" / split / wnid / f"{wnid}_{k}.JPEG")
-    data = load("imagenet", tmp_path, size=8, train_limit=3)
-    assert data.class_names == ("n01440764", "n01443537")
-    assert data.train.labels.tolist() == [0, 0, 1]
-    assert len(data.test) == 4
-
-
 def test_a_limit_keeps_every_class_and_changes_the_fingerprint(tmp_path):
     for name in ("Forest", "River"):
         for k in range(10):
@@ -214,6 +197,10 @@ def test_food101(tmp_path):
         (tmp_path / f"food-101/meta/{split}.json").write_text(json.dumps(meta))
     data = load("food101", tmp_path, size=8)
     assert data.class_names == ("apple_pie", "waffles")
+    assert [finding.partition("food-101: ")[2] for finding in DATASETS.create("food101", root=tmp_path).check()] == [
+        "4 train images instead of 75,750; download or unpack it again",
+        "4 test images instead of 25,250; download or unpack it again",
+    ]
     assert data.train.labels.tolist() == [0, 0, 1, 1]
     assert data.train.images[torch.arange(4)].shape == (4, 3, 8, 8)
 

@@ -12,7 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from ddbench.core.data import to_float
 from ddbench.core.method import METHODS, PROTOCOLS
 from ddbench.core.sets import DistilledSet
-from ddbench.evaluation._heads import Recipe, head_accuracy, new_heads, train_heads
+from ddbench.evaluation._heads import Recipe, accuracies, head_hits, new_heads, train_heads
 from ddbench.evaluation.linear_probe import LGMProbe, LinearProbe, seed_streams
 from ddbench.evaluation.ridge_probe import RidgePath, RidgeProbe, validation_indices
 
@@ -130,11 +130,11 @@ def test_heads_start_as_released():
     assert not torch.equal(weight[0], weight[1])
 
 
-def test_head_accuracy_counts_top_k():
+def test_head_hits_count_top_k():
     z, labels = torch.eye(3), torch.tensor([0, 1, 0])
     weight = torch.eye(3)[None] + torch.tensor([[[0, 0, 0.5], [0, 0, 0], [0, 0, 0]]])
-    assert head_accuracy((weight, torch.zeros(1, 3)), z, labels) == pytest.approx([200 / 3])
-    assert head_accuracy((weight, torch.zeros(1, 3)), z, labels, top=2) == [100]
+    hits = head_hits((weight, torch.zeros(1, 3)), z, labels, tops=(1, 2, 9))
+    assert [accuracies(each) for each in hits] == [pytest.approx([200 / 3]), [100], [100]]
 
 
 def test_probe_seeds_do_not_depend_on_how_many_there_are(backbone, data, run):

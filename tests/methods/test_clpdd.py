@@ -7,10 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from ddbench.core.errors import UserError
-from ddbench.core.method import METHODS
 from ddbench.core.params import build
 from ddbench.core.ridge import mean_diagonal
-from ddbench.methods.clpdd import CLPDD, nearest_in_class, outer_loss, probe_features
+from ddbench.methods.clpdd import CLPDD, outer_loss, probe_features
 
 QUICK = CLPDD(steps=4, real_batch=30, copies=2, real_views=2, init="noise")
 
@@ -42,7 +41,7 @@ def test_copies_share_one_probe_and_the_centre_views_have_their_own():
     generator = torch.Generator().manual_seed(0)
     z, z_real = (torch.randn(size, generator=generator, dtype=torch.float64) for size in [(4, 3, 7), (20, 7)])
     y, y_real = torch.arange(3), torch.arange(20) % 3
-    method = CLPDD(tau=0.3, lam=0.2, lam_copies=2.0, plain=0.5, bias=False)
+    method = CLPDD(tau=0.3, lam=0.2, lam_copies=2.0, plain=0.5, copies=3, bias=False)
     found = method.objective(z, torch.eye(3, dtype=torch.float64), z_real, y_real)
     centre = slow_outer_loss(z[0], y, z_real, y_real, 0.2, 0.3, 3)
     copies = slow_outer_loss(z[1:].flatten(0, 1), y.repeat(3), z_real, y_real, 2.0, 0.3, 3)
@@ -95,15 +94,3 @@ def test_chunks_do_not_change_the_result(backbone, data, run):
 def test_bad_augmentation_is_one_line(backbone, data, run):
     with pytest.raises(UserError, match="unknown augmentation"):
         build(CLPDD, {"augment": "cutmix"}, "clpdd").distill(backbone, data, 1, run=run)
-
-
-def test_starting_from_centroids_renders_the_real_images(backbone, data, run):
-    """Up to the clamp to [0.02, 0.98] and the noise that tells equal images apart."""
-    images = CLPDD().initial_images(backbone, data, 2, run)().detach()
-    real = METHODS.create("centroids").distill(backbone, data, 2, run=run).images
-    assert (images - real).abs().mean() < 0.03
-
-
-def test_a_class_with_too_few_images_starts_with_some_twice():
-    z = torch.tensor([[0.0], [1.0], [1.1], [9.0]])
-    assert nearest_in_class(z, torch.tensor([False, True, True, True]), 5).tolist() == [2, 1, 3, 2, 1]

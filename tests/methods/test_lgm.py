@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from ddbench.core.ridge import one_hot
-from ddbench.core.views import View
-from ddbench.methods.lgm import LGM, draw_head, live_features, matching_loss, probe_gradient
+from ddbench.methods.lgm import LGM, draw_head, matching_loss, probe_gradient
 
 QUICK = LGM(steps=4, copies=2, real_views=2, grow_every=2)
 
@@ -43,18 +42,6 @@ def test_heads(std, spread):
     assert bool(bias.any()) == (std is None)
 
 
-def test_live_batches_are_shuffled_epochs_without_the_remainder(backbone, data, run):
-    """48 train images in batches of 20: two batches, then a new epoch; no image twice within an epoch."""
-    stream = live_features(backbone, data.train, View(), 20, run)
-    (first, _), (second, _), _ = (next(stream) for _ in range(3))
-    assert len({tuple(row.tolist()) for row in torch.cat([first, second])}) == 40
-
-
-def test_a_batch_is_at_most_the_data(backbone, data, run):
-    z, y = next(live_features(backbone, data.train, View.parse("flip+crop+noise"), 1000, run))
-    assert len(z) == len(y) == len(data.train)
-
-
 @pytest.mark.parametrize("real", ["live", "bank"])
 @pytest.mark.parametrize("augment", ["none", "flip+crop+noise"])
 def test_distillation_lowers_the_loss(backbone, data, run, real, augment):
@@ -68,7 +55,7 @@ def test_distillation_lowers_the_loss(backbone, data, run, real, augment):
 @pytest.mark.parametrize(
     "change",
     [{"head_std": 1.0}, {"head_std": None}, {"copies": 3}, {"augment": "none"}, {"noise_mean": 0.5}, {"images": "pixels"},
-     {"decorrelate": False}, {"lr": 0.01}, {"grow_every": 1}, {"real": "bank"},
+     {"decorrelate": False}, {"lr": 0.01}, {"init": "centroid", "grow_every": 0}, {"grow_every": 1}, {"real": "bank"},
      {"real_batch": 20}],
 )  # fmt: skip
 def test_every_parameter_changes_the_result(backbone, data, run, change):

@@ -75,7 +75,7 @@ def test_distillation_lowers_the_loss(backbone, data, run, augment):
 @pytest.mark.parametrize(
     "change",
     [{"copies": 3}, {"augment": "none"}, {"real_views": 0}, {"images": "pixels"}, {"decorrelate": False}, {"lr": 0.01},
-     {"grow_every": 1}],
+     {"init": "centroid", "grow_every": 0}, {"grow_every": 1}],
 )  # fmt: skip
 def test_every_parameter_changes_the_result(backbone, data, run, change):
     base = QUICK.distill(backbone, data, 1, run=run)

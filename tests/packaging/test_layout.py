@@ -74,7 +74,10 @@ def test_the_import_finder_sees_relative_and_absolute_imports(tmp_path, monkeypa
 @pytest.mark.parametrize("file", FILES, ids=names)
 def test_nothing_is_dispatched_on_plugin_names(file):
     """`if method == "clpdd"` would make adding a method an edit here; what plugins are is declared by them."""
-    plugins = {"clpdd", "random", "full", "herding", "centroids", "kmeans", "ridge-probe", "linear-probe", "lgm-probe", "knn"}
+    plugins = {
+        "clpdd", "random", "full", "herding", "centroids", "kmeans", "mkdt", "krrst", "untrained", "teacher_random",
+        "teacher_high_loss", "teacher_full", "ridge-probe", "linear-probe", "lgm-probe", "knn", "ssl-pretrain",
+    }  # fmt: skip
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Compare):
             constants = {n.value for n in ast.walk(node) if isinstance(n, ast.Constant)}

@@ -16,7 +16,7 @@ def make(*arguments: str) -> str:
 
 def test_plain_make_lists_every_target():
     listed = make("--no-print-directory")
-    for target in ("help", "install", "bench", "test", "regress", "perf", "perf-gpu", "lint", "check", "clean"):
+    for target in ("help", "install", "bench", "paper", "test", "regress", "perf", "perf-gpu", "lint", "check", "clean"):
         assert f"make {target} " in listed
 
 
@@ -40,3 +40,17 @@ def test_perf_gpu_needs_nothing_installed():
     for folder in ("core", "methods", "evaluation", "backbones", "datasets", "benchmark"):
         assert (linked / folder).resolve() == ROOT / folder
     assert "--cases gpu --device cuda --out x" in make("-n", "perf-gpu", "ARGS=--out x")
+
+
+def test_paper_runs_every_suite_of_a_table_and_passes_its_arguments():
+    printed = " ".join(make("-n", "paper", "TABLE=lgm-1", "ARGS=--dry-run").split())
+    for name in ("imagenet100", "imagenet1k", "random"):
+        assert f"suites/lgm-1-{name}.yaml" in printed
+    assert "ddbench run --suite $suite --dry-run" in printed
+
+
+def test_paper_names_the_tables_that_there_are():
+    asked = subprocess.run(["make", "-n", "-C", str(ROOT), "paper", "TABLE=lgm-9"], capture_output=True, text=True)
+    assert asked.returncode != 0
+    assert "no suites/lgm-9.yaml" in asked.stderr
+    assert "lgm-3" in asked.stderr

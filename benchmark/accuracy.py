@@ -1,0 +1,114 @@
+"""Tables of accuracy: top-1, that of the worst group, and relative to a set of the eval backbone's own."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from ..core.errors import UserError
+from .grouping import facts_of, nested, place_of, rows_of
+from .provenance import conditions
+from .values import Frame, Table, Value, mean_value, spread_text
+
+
+def with_groups(records: Sequence[dict]) -> list[dict]:
+    """The records of datasets that have groups, failed ones included; `UserError` where there are none."""
+    datasets = {r["dataset"] for r in records if "worst_group" in r["details"]}
+    if not datasets:
+        raise UserError("no record has worst-group accuracy; it needs a dataset with groups, for instance waterbirds")
+    return [r for r in records if r["dataset"] in datasets]
+
+
+def worst_group(group: Frame) -> Table:
+    """The accuracy of the worst group of the test split in the place of top-1, as `accuracy` shows it."""
+    worst = nested(group["details"], "worst_group")
+    shown = group.assign(top1=worst, top1_per_seed=[[value] for value in worst])
+    majority = nested(group["details"], "majority").max()
+    note = f"always answering the most frequent class has a top-1 of {majority:.1f} %"
+    return accuracy(shown, "Worst-group accuracy", "worst-group", note)
+
+
+def accuracy(group: Frame, title: str = "Accuracy", what: str = "top-1", *notes: str) -> Table:
+    """Top-1 of every row on every eval backbone; `own` = same backbone, `transfer` = mean over the others.
+
+    A protocol that uses no backbone has a column for each of its parts instead.
+    """
+    if group["eval_backbone"].isna().all():
+        return _accuracy_by_part(group)
+    backbones = list(dict.fromkeys(group["eval_backbone"]))
+    columns = [*backbones, *(["own", "transfer"] if group["distill_backbone"].notna().any() else []), "mean"]
+
+    def values(rows: Frame) -> list[Value]:
+        distil = rows["distill_backbone"].dropna().unique()
+        own, bound = rows["distill_backbone"] == rows["eval_backbone"], rows["distill_backbone"].notna()
+        each, owned = max(1, len(distil)), sum(name in backbones for name in distil)
+        cells = {name: mean_value(rows[rows["eval_backbone"] == name], each) for name in backbones}
+        cells["own"] = mean_value(rows[own], owned)
+        cells["transfer"] = mean_value(rows[bound & ~own], len(distil) * len(backbones) - owned)
+        cells["mean"] = mean_value(rows, each * len(backbones))
+        return [cells[name] for name in columns]
+
+    rows = [(label, values(part)) for label, part in rows_of(group)]
+    first = group.iloc[0]
+    caption = [
+        f"{what} % of protocol {first['protocol_spec']} version {first['protocol_version']}; "
+        "own: distil = eval backbone, transfer: mean over the others",
+        *notes,
+        spread_text(rows),
+        *_off_label(group),
+        *conditions(group, timed=False),
+    ]
+    return Table(f"{title}: {place_of(group)}, {first['protocol_spec']}", caption, columns, rows, facts=facts_of(group))
+
+
+def relative(group: Frame) -> Table:
+    """Top-1 of each set as a percentage of what the same method reaches when it distils with the eval backbone itself: the
+    normalised accuracy of LGM's table 6. Sets of no backbone, and columns without such a set, stay empty."""
+    key = ["method_spec", "eval_backbone"]
+    own = group[(group["distill_backbone"] == group["eval_backbone"]) & (group["status"] == "ok")]
+    base = own.groupby(key)["top1"].mean().rename("_own")
+    scaled = group[group["distill_backbone"].notna()].join(base, on=key)
+    scaled = scaled[scaled["_own"].notna()]
+    if scaled.empty:
+        raise UserError("no set was evaluated on the backbone that distilled it; there is nothing to be relative to")
+    factor = 100 / scaled["_own"]
+    seeds = [[top1 * by for top1 in tops] for tops, by in zip(scaled["top1_per_seed"], factor, strict=True)]
+    table = accuracy(scaled.assign(top1=scaled["top1"] * factor, top1_per_seed=seeds))
+    caption = ["in percent of the same method's top-1 with the eval backbone as distil backbone", *table.caption]
+    return replace(table, title=table.title.replace("Accuracy", "Relative accuracy"), caption=caption)
+
+
+def _accuracy_by_part(group: Frame) -> Table:
+    names = list(dict.fromkeys(name for parts in group["parts"] for name in parts)) or ["top1"]
+    parts = {name: _of_part(group, name) for name in names}
+
+    def values(rows: Frame) -> list[Value]:
+        each = max(1, rows["distill_backbone"].nunique())
+        return [mean_value(part.loc[rows.index], each) for part in parts.values()]
+
+    rows = [(label, values(part)) for label, part in rows_of(group)]
+    first = group.iloc[0]
+    caption = [
+        f"top-1 % of protocol {first['protocol_spec']} version {first['protocol_version']}",
+        spread_text(rows),
+        *conditions(group, timed=False),
+    ]
+    return Table(f"Accuracy: {place_of(group)}, {first['protocol_spec']}", caption, names, rows, facts=facts_of(group))
+
+
+def _of_part(group: Frame, name: str) -> Frame:
+    """The records with the accuracy of one part in the place of the whole."""
+    scores = [list(parts.get(name, [])) for parts in group["parts"]]
+    means = [statistics.fmean(values) if values else None for values in scores]
+    return group.assign(top1=pd.Series(means, group.index, dtype=float), top1_per_seed=scores)
+
+
+def _off_label(group: Frame) -> list[str]:
+    """Caption line that names the sets whose labels their method does not read, if there are any."""
+    if "labels_of" not in group:
+        return []
+    return [
+        f"off-label use, labels are those of the {of}, which the method never read: {', '.join(rows['method_spec'].unique())}"
+        for of, rows in group.groupby("labels_of", sort=False)
+    ]

@@ -1,0 +1,179 @@
+"""What a suite will take before any of it runs: device hours, memory, disk, and whether that fits here.
+
+Views through the backbones, as methods and protocols declare them, times counted FLOPs, over the pace measured here.
+Everything is an estimate: augmentation, decoding, probes and solves are not counted.
+"""
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..core.data import DATASETS
+from ..core.errors import UserError
+from ..core.method import Work
+from ..core.run import Run
+from ..core.store import default_cache
+from . import measure
+from .claims import NAMES, Names
+from .cost import ViewCost, view_cost
+from .outline import Outline
+
+_PYRAMID = 4 / 3  # numbers per pixel of a full pyramid
+_ADAM = 4  # parameters, gradients, two moments
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Numbers of a dataset."""
+
+    train: int
+    test: int
+    classes: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of all evaluations that are to do; `unknown` cells are left out of the sums."""
+
+    distil_seconds: float
+    evaluate_seconds: float
+    flops: float
+    memory: float  # bytes on the device, of the largest cell
+    disk: float  # bytes of features and sets
+    longest: float  # seconds of the slowest cell
+    unknown: tuple[str, ...]  # labels
+    costs: Mapping[str, ViewCost]  # by backbone
+
+
+def estimate(outlines: Sequence[Outline], sizes: Mapping[str, Sizes], device: str) -> Estimate:
+    """Sum over the cells with something left to do; `sizes` by dataset spec, those of unknown size are left out."""
+    outlines = [cell for cell in outlines if cell.evaluations]
+    specs = dict.fromkeys(b for cell in outlines for b in (cell.distil, *(judge for _, judge in cell.evaluations)) if b)
+    costs = {spec: view_cost(spec, device) for spec in specs}
+    found = _Sum(costs, "cuda" in device)
+    for cell in outlines:
+        found.add(cell, sizes.get(cell.dataset))
+    return found.total()
+
+
+def known_sizes(datasets: Iterable[str]) -> dict[str, Sizes]:
+    """Sizes by spec: of the data itself where it can be loaded, else as published, else none."""
+    names = Names.read() if NAMES.exists() else None
+    found = {}
+    for spec in dict.fromkeys(datasets):
+        try:
+            data = DATASETS.create(spec).load()
+        except UserError:
+            if names is not None and (published := names.published_sizes(spec)):
+                found[spec] = Sizes(*published)
+        else:
+            found[spec] = Sizes(len(data.train), len(data.test), data.num_classes)
+    return found
+
+
+class _Sum:
+    """The running sums; features that the bank holds are counted once per dataset, backbone and split."""
+
+    def __init__(self, costs: Mapping[str, ViewCost], half: bool):
+        self.costs = costs
+        self.half = half
+        self.banked: set[tuple[str, str, str]] = set()
+        self.distil = self.evaluate = self.flops = self.memory = self.disk = self.longest = 0.0
+        self.unknown: list[str] = []
+
+    def add(self, cell: Outline, sizes: Sizes | None) -> None:
+        work = None if sizes is None else cell.method.work(sizes.train, sizes.classes, cell.ipc or 1)
+        if sizes is None or work is None:
+            self.unknown.append(cell.label)
+            return
+        whole = not cell.method.uses_ipc
+        images = sizes.train if whole else sizes.classes * (cell.ipc or 1)
+        seconds = 0.0
+        if cell.distil is not None and not cell.stored:
+            seconds = self._pass(cell.dataset, cell.distil, work, sizes)
+            self.memory = max(self.memory, self._peak(self.costs[cell.distil], work))
+            if not whole:
+                self.disk += images * 3 * 4 * self.costs[cell.distil].stage_size ** 2
+        self.distil += seconds
+        for protocol, judge in cell.evaluations:
+            judged = protocol.work(images, whole)
+            if judged is None or judge is None:  # a network of its own, whose views nobody has counted
+                self.unknown.append(cell.label)
+                continue
+            took = self._pass(cell.dataset, judge, judged, sizes)
+            self.evaluate += took
+            seconds += took
+        self.longest = max(self.longest, seconds)
+
+    def _pass(self, dataset: str, backbone: str, work: Work, sizes: Sizes) -> float:
+        """Seconds of the views on a backbone."""
+        cost, views = self.costs[backbone], work.forward + 2 * work.backward
+        for split in work.banked:
+            if (dataset, backbone, split) not in self.banked:
+                self.banked.add((dataset, backbone, split))
+                views += getattr(sizes, split)
+                self.disk += 4 * getattr(sizes, split) * cost.dim
+        self.flops += views * cost.flops
+        return views * cost.flops / cost.flops_per_second
+
+    def _peak(self, cost: ViewCost, work: Work) -> float:
+        """Weights, the optimised images with Adam's state, and the activations of one chunk."""
+        images = work.images * 3 * 4 * cost.stage_size**2 * _PYRAMID * _ADAM
+        chunk = min(Run().chunk_size, work.backward)
+        return cost.weight_bytes + images + chunk * cost.saved_bytes / (2 if self.half else 1)
+
+    def total(self) -> Estimate:
+        return Estimate(
+            self.distil, self.evaluate, self.flops, self.memory, self.disk, self.longest, tuple(self.unknown), self.costs
+        )
+
+
+def report(found: Estimate, device: str, timeout: float | None = None) -> list[str]:
+    """Lines for people, the last ones about what does not fit."""
+    pace = ", ".join(f"{name.partition('[')[0]} {cost.flops_per_second / 1e12:.3g}" for name, cost in found.costs.items())
+    hours = (found.distil_seconds / 3600, found.evaluate_seconds / 3600)
+    spent = f"{hours[0]:.3g} distilling, {hours[1]:.3g} evaluating"
+    lines = [
+        f"estimate for this {device} device (measured TFLOP/s: {pace or 'nothing to do'}):",
+        f"  time    {sum(hours):.3g} device hours: {spent} ({found.flops:.2g} FLOPs)",
+        f"  memory  {_gib(found.memory)} at most while distilling, of {_gib(device_memory(device))}",
+        f"  disk    {_gib(found.disk)} of features and sets, of {_gib(free_disk())} free for the cache",
+    ]
+    if found.unknown:
+        lines.append(
+            f"  unknown {len(found.unknown)} cells, not in the sums: {found.unknown[0]}{', …' * (len(found.unknown) > 1)}"
+        )
+    return [*lines, *misfits(found, device, timeout)]
+
+
+def misfits(found: Estimate, device: str, timeout: float | None) -> list[str]:
+    """What does not fit, one line each with what to do."""
+    lines = []
+    if found.memory > device_memory(device):
+        lines.append(f"  DOES NOT FIT: {_gib(found.memory)} of memory; take a smaller backbone or a larger device")
+    if found.disk > free_disk():
+        lines.append(f"  DOES NOT FIT: {_gib(found.disk)} on disk; set DDBENCH_CACHE and --out to a larger disk")
+    if timeout is not None and found.longest > timeout:
+        lines.append(f"  DOES NOT FIT: the slowest cell takes {found.longest:.0f} s, the time limit is {timeout:.0f} s")
+    return lines
+
+
+def device_memory(device: str) -> float:
+    """Bytes of the device, or of the machine."""
+    if device == "cuda":
+        return float(torch.cuda.get_device_properties(0).total_memory)
+    return float(measure.total_ram() or 0)
+
+
+def free_disk() -> float:
+    """Bytes that the cache folder's disk has left."""
+    folder = default_cache()
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    return float(shutil.disk_usage(Path(existing)).free)
+
+
+def _gib(count: float) -> str:
+    return f"{count / 2**30:.1f} GiB"

@@ -1,0 +1,47 @@
+"""What the methods that optimise images share: where the images start."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..core.backbone import Backbone
+from ..core.data import ImageData, stage
+from ..core.errors import UserError
+from ..core.images import Pixels, Pyramid, initial_images
+from ..core.run import Run
+from .centroids import nearest_to_mean
+
+Images = Literal["pyramid", "pixels"]
+Init = Literal["noise", "centroid"]
+
+
+def refuse_growth_from_images(init: Init, grow_every: int) -> None:
+    """Raise `UserError` for a pyramid that would both start from real images and grow from one pixel."""
+    if init != "noise" and grow_every:
+        raise UserError(f"init={init} starts with all pyramid levels: give grow_every=0, or init=noise")
+
+
+def starting_images(
+    backbone: Backbone, data: ImageData, ipc: int, run: Run, *, images: Images, init: Init, grow_every: int, decorrelate: bool
+) -> Pixels | Pyramid:
+    """`ipc` images per class, class by class, on the run's device.
+
+    `noise`: random, a pyramid growing from one pixel where `grow_every` is not 0. `centroid`: the real images nearest to each
+    class mean; a class with fewer images than `ipc` gives some twice.
+    """
+    size, generator = backbone.spec.stage_size, run.generator("initial images")
+    n = ipc * data.num_classes
+    start = initial_images(images, n, size, generator, decorrelate=decorrelate, growing=grow_every > 0)
+    if init == "centroid":
+        z = run.bank.features(backbone, data, "train")[0]
+        chosen = torch.cat([nearest_in_class(z, data.train.labels == c, ipc) for c in range(data.num_classes)])
+        start.start_from(stage(data.train.images[chosen], size), generator)
+    return start.to(run.device)
+
+
+def nearest_in_class(z: Tensor, members: Tensor, ipc: int) -> Tensor:
+    """Indices `(ipc,)` of the rows of z `(n, d)` that are `members (n,)` and nearest to their mean, over again if too few."""
+    indices = members.nonzero().flatten()
+    order = indices[nearest_to_mean(z[indices], ipc)]
+    return order.repeat(-(-ipc // len(order)))[:ipc]

@@ -1,0 +1,137 @@
+"""Duet: a method of ours for one image set that holds under every linear protocol, and on backbones it never saw.
+
+A set distilled through one closed-form probe shines under that probe, loses under others, and means little to any other
+backbone. Duet minimises three things over the same images X, which start from the real images X_0 nearest to the class means:
+
+    L = sum over backbones [ L_copies + plain * L_centre ] / (1 + plain)  +  anchor * mean (X - X_0)^2
+
+- `L_copies`, `L_centre`: CLP-DD's outer losses of two ridge probes, one on augmented copies and one on centre views, each with
+  its own ridge. They cover probes trained on augmented views and probes solved on plain ones.
+- the anchor keeps the images near real ones. Most of what a probe's gradient changes in an image only its own backbone sees;
+  a price on every change leaves those that pay.
+- `also` adds the same two losses under further backbones. A transfer column of such a set counts only for the backbones
+  that are not named.
+
+Figures, the ablation of each part, and what does not work: docs/duet.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from pydantic import AfterValidator
+from torch import Tensor, nn
+
+from ..core.backbone import BACKBONES, Backbone
+from ..core.data import ImageData
+from ..core.engine import FeatureEngine, Objective
+from ..core.errors import UserError
+from ..core.method import METHODS, Work
+from ..core.optimise import Schedule, optimise, render_all
+from ..core.params import Count, NonNegative, Positive
+from ..core.real import RealBatches
+from ..core.ridge import one_hot
+from ..core.run import Run
+from ..core.sets import DistilledSet, class_labels
+from ._synthetic import starting_images
+from .clpdd import CLPDD
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Feature engines of several backbones and an anchor, with the interface of one engine.
+
+    `anchor` weighs the mean squared distance of the images to `origin (n, 3, R, R)`, on the CPU; 0: none.
+    """
+
+    engines: Sequence[FeatureEngine]
+    anchor: float
+    origin: Tensor
+
+    @property
+    def chunk(self) -> int:
+        return min(self.in_use)
+
+    @property
+    def chunks(self) -> list[int]:
+        return [size for engine in self.engines for size in engine.chunks]
+
+    @property
+    def in_use(self) -> list[int]:
+        return [engine.chunk for engine in self.engines]
+
+    def fit(self, images: nn.Module) -> None:
+        for engine in self.engines:
+            engine.fit(images)
+
+    def use(self, chunks: Sequence[int]) -> None:
+        for engine, chunk in zip(self.engines, chunks, strict=True):
+            engine.use([chunk])
+
+    def step(self, images: nn.Module, objective: Sequence[Objective], generator: torch.Generator) -> Tensor:
+        """Add the gradients of `objective`, one part per engine, and of the anchor to the parameters' `.grad`; the loss."""
+        parts = zip(self.engines, objective, strict=True)
+        loss = torch.stack([engine.step(images, part, generator) for engine, part in parts]).sum()
+        return loss + self.pull(images) if self.anchor else loss
+
+    def pull(self, images: nn.Module) -> Tensor:
+        """Back-propagate the anchor, chunk by chunk; returns its value."""
+        total = torch.zeros((), device=next(images.parameters()).device)
+        for start in range(0, len(self.origin), self.chunk):
+            origin = self.origin[start : start + self.chunk].to(total)
+            distance = (images(slice(start, start + self.chunk)) - origin).square().sum() * (self.anchor / self.origin.numel())
+            distance.backward()
+            total += distance.detach()
+        return total
+
+
+def _backbone_names(text: str) -> str:
+    for name in filter(None, text.split("+")):
+        BACKBONES.create(name)
+    return text
+
+
+@METHODS.register("duet")
+@dataclass(frozen=True)
+class Duet(CLPDD):
+    """Two ridge probes on one image set, anchored to real images, over one backbone or several (ours)."""
+
+    tau: Positive = 0.2
+    copies: Count = 3
+    anchor: NonNegative = 20.0  # weight of the mean squared pixel distance to the images it starts from
+    also: Annotated[str, AfterValidator(_backbone_names)] = ""  # further backbones to distil with, joined by +
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.anchor and self.init == "noise":
+            raise UserError("init=noise starts from no real image to anchor to: give anchor=0, or init=centroid")
+
+    def work(self, train: int, classes: int, ipc: int) -> Work | None:
+        """Nothing is known of what a view costs under further backbones."""
+        return None if self.also else super().work(train, classes, ipc)
+
+    def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
+        labels = class_labels(data.num_classes, ipc)
+        images = starting_images(
+            backbone, data, ipc, run,
+            images=self.images, init=self.init, grow_every=self.grow_every, decorrelate=self.decorrelate,
+        )  # fmt: skip
+        others = [BACKBONES.create(name).load().to(run.device) for name in self.also.split("+") if name]
+        backbones = [backbone, *others]
+        engines = [FeatureEngine(each, self.views(), run.chunk_size) for each in backbones]
+        banks = [self.real_features(each, data, run) for each in backbones]
+        real = [RealBatches.of(bank, data.train.labels, self.real_batch, self.balanced, run.device) for bank in banks]
+        generator = run.generator("real batches")
+        targets = one_hot(labels, data.num_classes).to(run.device)
+
+        def objective_at(step: int) -> list[Objective]:
+            return [self.against(*batches.draw(generator), targets) for batches in real]
+
+        ensemble = Ensemble(engines, self.anchor, render_all(images, run.chunk_size))
+        found = optimise(images, ensemble, objective_at, Schedule(self.steps, self.lr, self.grow_every), run)
+        return DistilledSet(found, labels, data.class_names)
+
+    def against(self, z_real: Tensor, y_real: Tensor, targets: Tensor) -> Objective:
+        """The two losses as a function of synthetic features, for one batch of real ones."""
+        return lambda z: self.objective(z, targets, z_real, y_real)

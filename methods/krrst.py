@@ -1,0 +1,214 @@
+"""KRR-ST: self-supervised dataset distillation by kernel ridge regression (Lee et al., arXiv 2310.06511, ICLR 2024).
+
+Images X_s and targets Y_s are learned so that a student trained on them predicts the teacher's features f_T of real images X_t.
+Augmentation inside the self-supervised loss would bias the outer gradient, so the inner loss is a squared error without any,
+and instead of unrolling its training, the student's last layer is solved in closed form on the features of a network out of a
+pool (section 3.2, released code),
+
+    L = mean (K_ts (K_ss + lambda I)^-1 Y_s - f_T(X_t))^2,   K_ab = phi(X_a) phi(X_b)^T,   lambda = 1e-6 trace(K_ss)
+
+with phi = [student features, 1]. The networks of the pool are trained on the set as it is learned, one step at each visit.
+
+The released pool counts those steps, and after `online` of them a network is drawn anew at every further visit, because the
+counter is not set back; from then on it is never trained again (`pool_reset=released`). `intended` sets it back.
+
+Deviations from the released code: pixels are kept in [0, 1] and the student normalises them, real and synthetic alike (the
+code feeds synthetic images unnormalised); targets are standardised per dimension (`standardise=false`: raw, as published); the
+ridge is solved in float64.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..core.backbone import Backbone, BackboneSpec
+from ..core.data import ImageData
+from ..core.errors import Diverged
+from ..core.method import METHODS, Method
+from ..core.params import Count, NonNegative, Positive
+from ..core.ridge import add_bias, ridge_dual
+from ..core.run import Run, derive_seed
+from ..core.sets import DistilledSet
+from ..core.students import Student, StudentSpec, build_student
+from ..core.views import pad_crop_flip
+from ._teacher import Teacher, random_images, see_real, taught, too_few
+
+_PAD = 4  # pixels by which real images are shifted at most, with mirroring (released code)
+
+
+def outer_loss(z_syn: Tensor, y_syn: Tensor, z_real: Tensor, y_real: Tensor, lam: float) -> Tensor:
+    """Mean squared error, over images and dimensions, of the ridge regression from the set to real images; a scalar.
+
+    Student features `(n, f)` and `(m, f)`, targets `(n, d)` and `(m, d)`. The ridge, `lam` times the trace of the kernel, is a
+    constant for the gradient (released code).
+    """
+    phi_syn, phi_real = add_bias(z_syn.double()), add_bias(z_real.double())
+    ridge = lam * phi_syn.detach().square().sum()
+    return F.mse_loss(phi_real @ ridge_dual(phi_syn, y_syn.double(), ridge), y_real.double())
+
+
+def _checkpointed(network: Student, images: Tensor) -> Tensor:
+    """Features whose graph is computed again on the way back, instead of being kept."""
+    features: Any = checkpoint(network.features, images, use_reentrant=False, preserve_rng_state=False)
+    return features
+
+
+@dataclass(frozen=True)
+class PoolRecipe:
+    """How the networks of the pool are made and trained."""
+
+    student: str
+    size: int  # pixels
+    count: int
+    online: int  # steps of a network before it is drawn anew
+    lr: float
+    weight_decay: float
+    counter_resets: bool  # with a new network, as intended
+
+
+@dataclass
+class Pool:
+    """Student networks at all stages of training on the set, one of which each outer step reads."""
+
+    recipe: PoolRecipe
+    dim: int  # of the targets
+    run: Run
+    networks: list[Student] = field(default_factory=list)
+    optimisers: list[torch.optim.Optimizer] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)  # training steps of each network, as the released code counts them
+    drawn: int = 0  # networks so far
+
+    @classmethod
+    def started(cls, recipe: PoolRecipe, dim: int, images: Tensor, targets: Tensor, run: Run) -> "Pool":
+        """`count` networks, each trained for a random 1 to `online` - 1 steps."""
+        pool = cls(recipe, dim, run)
+        generator = run.generator("pool ages")
+        for _ in range(recipe.count):
+            network = pool.new_network()
+            pool.networks.append(network)
+            pool.optimisers.append(pool.new_optimiser(network))
+            pool.steps.append(int(torch.randint(1, recipe.online, (), generator=generator)))
+        for k, age in enumerate(pool.steps):
+            for _ in range(age):
+                pool.train(k, images, targets)
+        return pool
+
+    def new_network(self) -> Student:
+        seed = derive_seed(self.run.seed, f"pool network {self.drawn}")
+        self.drawn += 1
+        return build_student(self.recipe.student, self.recipe.size, self.dim, seed).to(self.run.device)
+
+    def new_optimiser(self, network: Student) -> torch.optim.Optimizer:
+        lr, weight_decay = self.recipe.lr, self.recipe.weight_decay
+        return torch.optim.SGD(network.parameters(), lr=lr, momentum=0.9, weight_decay=weight_decay)
+
+    def train(self, k: int, images: Tensor, targets: Tensor) -> None:
+        """One step of network `k` on the whole set."""
+        network, optimiser = self.networks[k].train(), self.optimisers[k]
+        optimiser.zero_grad()
+        F.mse_loss(network(images), targets).backward()
+        optimiser.step()
+
+    def update(self, k: int, images: Tensor, targets: Tensor) -> None:
+        """After an outer step: train network `k` once more, or draw a new one where it has had `online` steps."""
+        if self.steps[k] < self.recipe.online:
+            self.train(k, images, targets)
+            self.steps[k] += 1
+            return
+        self.networks[k] = self.new_network()
+        self.optimisers[k] = self.new_optimiser(self.networks[k])
+        if self.recipe.counter_resets:
+            self.steps[k] = 0
+
+
+@METHODS.register("krrst")
+@dataclass(frozen=True)
+class KRRST(Method):
+    """Self-supervised distillation by kernel ridge regression (KRR-ST): learned images and targets for pre-training."""
+
+    student: StudentSpec = "convnet[widths=128-256-512,norm=batch]"
+    size: Count = 32  # pixels of the student's input and of the set's images; 64 for TinyImageNet
+    learn: Literal["all", "targets"] = "all"  # targets: the initial images stay as they are
+    steps: Count = 160_000
+    lr: Positive = 1e-4  # AdamW without decay, on pixels in [0, 1] and targets; 1e-5 for TinyImageNet and ImageNet-64
+    batch: Count = 1024  # real images per step
+    lam: Positive = 1e-6  # ridge, relative to the trace of the kernel
+    pool: Count = 10  # networks
+    online: Annotated[int, Field(ge=2)] = 1000  # training steps of a network before it is drawn anew
+    pool_lr: Positive = 0.1  # SGD with momentum 0.9 on the whole set
+    pool_decay: NonNegative = 1e-3
+    pool_reset: Literal["intended", "released"] = "released"  # the paper trains every new network, the code only the first
+    real: Literal["live", "bank"] = "live"  # augment real images and run the teacher at every step, or banked plain features
+    standardise: bool = True  # targets per dimension; false: the teacher's raw features, as published
+
+    trial: ClassVar[dict[str, Any]] = {"student": "convnet[widths=4,norm=batch]", "size": 8, "pool": 2, "online": 3}
+
+    def supports(self, backbone: BackboneSpec | None, data: ImageData, ipc: int) -> str | None:
+        return too_few(self.name, data, ipc * data.num_classes)
+
+    def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
+        teacher = Teacher.of(backbone, data, self.standardise, run)
+        chosen = random_images(data, ipc * data.num_classes, run)
+        initial = taught(teacher, data, chosen, self.size)
+        assert isinstance(initial.images, Tensor)
+        assert initial.targets is not None
+        images, targets = (nn.Parameter(t.to(run.device)) for t in (initial.images, initial.targets))
+        pool = Pool.started(self.pool_recipe, teacher.dim, images.detach(), targets.detach(), run)
+        learned = [images, targets] if self.learn == "all" else [targets]
+        adam = torch.optim.AdamW(learned, lr=self.lr, weight_decay=0)
+        decay = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 1e-3, self.steps)
+        real, generator = self.real_batches(teacher, data, run), run.generator("pool visits")
+        for step in range(1, self.steps + 1):
+            k = int(torch.randint(self.pool, (), generator=generator))
+            loss = self.step_loss(pool.networks[k], images, targets, *next(real), run)
+            for parameter, slope in zip(learned, torch.autograd.grad(loss, learned), strict=True):
+                parameter.grad = slope
+            if not loss.isfinite():
+                raise Diverged(f"loss is {loss.item()} at step {step} of {self.steps}")
+            adam.step()
+            with torch.no_grad():
+                images.clamp_(0, 1)
+            pool.update(k, images.detach(), targets.detach())
+            decay.step()
+            run.progress(step, self.steps, loss.item())
+        return replace(
+            initial,
+            images=images.detach().cpu(),
+            targets=targets.detach().cpu(),
+            indices=None,
+            provenance={"initial_indices": chosen.tolist()},
+        )
+
+    @property
+    def pool_recipe(self) -> PoolRecipe:
+        resets = self.pool_reset == "intended"
+        return PoolRecipe(self.student, self.size, self.pool, self.online, self.pool_lr, self.pool_decay, resets)
+
+    def step_loss(self, network: Student, images: Tensor, targets: Tensor, x_real: Tensor, y_real: Tensor, run: Run) -> Tensor:
+        """The outer loss through one network in eval mode; the set's features keep the activations of one chunk only."""
+        network.eval()
+        chunks = images.split(run.chunk_size)
+        z_syn = torch.cat([_checkpointed(network, chunk) for chunk in chunks])
+        with torch.no_grad():
+            z_real = torch.cat([network.features(chunk) for chunk in x_real.split(run.chunk_size)])
+        return outer_loss(z_syn, targets, z_real, y_real, self.lam)
+
+    def real_batches(self, teacher: Teacher, data: ImageData, run: Run) -> Iterator[tuple[Tensor, Tensor]]:
+        """Endless batches of real images `(batch, 3, s, s)` and their targets, shuffled anew at each epoch."""
+        generator = run.generator("real batches")
+        size = min(self.batch, len(data.train))
+        while True:
+            order = torch.randperm(len(data.train), generator=generator)
+            for indices in order[: len(order) - len(order) % size].split(size):
+                images = see_real(data.train, indices, self.size).to(run.device)
+                if self.real == "bank":
+                    yield images, teacher.targets(indices).to(run.device)
+                else:
+                    images = pad_crop_flip(images, _PAD, generator)
+                    yield images, torch.cat([teacher.see(chunk) for chunk in images.split(run.chunk_size)])

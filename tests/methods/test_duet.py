@@ -1,0 +1,75 @@
+"""Duet: the sum over backbones, the anchor against autograd, and what each part is worth to the images."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from ddbench.core.engine import FeatureEngine
+from ddbench.core.errors import UserError
+from ddbench.core.images import Pixels
+from ddbench.core.method import METHODS
+from ddbench.core.views import CENTRE
+from ddbench.methods.clpdd import CLPDD
+from ddbench.methods.duet import Duet, Ensemble
+
+QUICK = Duet(steps=4, real_batch=30, copies=2)
+
+
+def pixels(n=5):
+    return Pixels(n, 16, torch.Generator().manual_seed(0))
+
+
+def stream():
+    return torch.Generator().manual_seed(1)
+
+
+@pytest.mark.parametrize("chunk", [2, 100])
+def test_a_step_adds_the_objectives_of_all_backbones_and_the_anchor(make_backbone, chunk):
+    """Against plain autograd over whole batches, without the engine."""
+    backbones = [make_backbone(dim=12), make_backbone(dim=7)]
+    images, origin = pixels(), torch.rand(5, 3, 16, 16, generator=stream())
+    objectives = [lambda z: z.square().sum(), lambda z: z.pow(3).sum()]
+    ensemble = Ensemble([FeatureEngine(b, [CENTRE], chunk) for b in backbones], 8.0, origin)
+    loss = ensemble.step(images, objectives, stream())
+    rendered = images()
+    slow = sum(objective(b(rendered)[None]) for b, objective in zip(backbones, objectives, strict=True))
+    slow = slow + 8.0 * (rendered - origin).square().mean()
+    (gradient,) = torch.autograd.grad(slow, images.signal)
+    torch.testing.assert_close(loss, slow.detach())
+    torch.testing.assert_close(images.signal.grad, gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_without_anchor_and_further_backbones_it_is_clpdd(backbone, data, run):
+    alone = dataclasses.replace(QUICK, anchor=0.0).distill(backbone, data, 2, run=run)
+    parameters = {f.name: getattr(QUICK, f.name) for f in dataclasses.fields(CLPDD)}
+    assert torch.equal(alone.images, CLPDD(**parameters).distill(backbone, data, 2, run=run).images)
+
+
+def test_a_stronger_anchor_keeps_images_nearer_to_real_ones(backbone, data, run):
+    real = METHODS.create("centroids").distill(backbone, data, 1, run=run).images
+    methods = [dataclasses.replace(QUICK, steps=40, anchor=weight) for weight in (0.0, 30.0, 3000.0)]
+    distances = [(m.distill(backbone, data, 1, run=run).images - real).square().mean().item() for m in methods]
+    assert distances[0] > 1.2 * distances[1] > 1.2 * distances[2]
+
+
+def test_further_backbones_change_the_images(backbone, data, run, make_backbone, monkeypatch):
+    from ddbench.core.backbone import BACKBONES
+
+    class Source:
+        def load(self):
+            return make_backbone(dim=7)
+
+    monkeypatch.setattr(BACKBONES, "create", lambda spec: Source())
+    alone = QUICK.distill(backbone, data, 1, run=run)
+    both = dataclasses.replace(QUICK, also="other").distill(backbone, data, 1, run=run)
+    assert not torch.equal(alone.images, both.images)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [("duet[also=mini_vit_simclr+mini_rasnet]", "unknown backbone 'mini_rasnet'"), ("duet[init=noise]", "give anchor=0")],
+)
+def test_bad_input_is_refused_before_anything_runs(spec, message):
+    with pytest.raises(UserError, match=message):
+        METHODS.create(spec)

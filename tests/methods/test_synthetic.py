@@ -1,0 +1,37 @@
+"""Where synthetic images start."""
+
+import pytest
+import torch
+
+from ddbench.core.errors import UserError
+from ddbench.core.method import METHODS
+from ddbench.methods._synthetic import nearest_in_class, starting_images
+
+
+def start(backbone, data, ipc, run, **changes):
+    facts = {"images": "pyramid", "init": "noise", "grow_every": 0, "decorrelate": True}
+    return starting_images(backbone, data, ipc, run, **{**facts, **changes})
+
+
+@pytest.mark.parametrize("images", ["pyramid", "pixels"])
+def test_starting_from_centroids_renders_the_real_images(backbone, data, run, images):
+    """Up to the clamp to [0.02, 0.98] and the noise that tells equal images apart."""
+    rendered = start(backbone, data, 2, run, images=images, init="centroid")().detach()
+    real = METHODS.create("centroids").distill(backbone, data, 2, run=run).images
+    assert (rendered - real).abs().mean() < 0.03
+
+
+def test_noise_grows_from_one_pixel_or_starts_whole(backbone, data, run):
+    assert len(start(backbone, data, 1, run, grow_every=5).levels) == 1
+    assert len(start(backbone, data, 1, run).levels) == 5  # 1, 2, 4, 8, 16
+
+
+def test_a_class_with_too_few_images_starts_with_some_twice():
+    z = torch.tensor([[0.0], [1.0], [1.1], [9.0]])
+    assert nearest_in_class(z, torch.tensor([False, True, True, True]), 5).tolist() == [2, 1, 3, 2, 1]
+
+
+@pytest.mark.parametrize("method", ["clpdd", "lgm", "sfm"])
+def test_a_pyramid_cannot_grow_from_real_images(method):
+    with pytest.raises(UserError, match="give grow_every=0, or init=noise"):
+        METHODS.create(f"{method}[init=centroid,grow_every=20]")
