@@ -12,10 +12,10 @@ PAPER   = $(wildcard suites/$(TABLE).yaml suites/$(TABLE)-*.yaml)
 TABLES  = $(patsubst suites/%.yaml,%,$(wildcard suites/lgm-*.yaml suites/clpdd-imagenet*.yaml))
 SETUP   = $(firstword $(PYTHON) python3) .ci/install.py
 
-.PHONY: help install bench paper test regress lint check clean
+.PHONY: help install bench paper test regress perf perf-gpu lint check clean build/tree
 
 help: ## this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1@\2/p' $(MAKEFILE_LIST) | column -s @ -t 2>/dev/null || grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST)
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1@\2/p' $(MAKEFILE_LIST) | column -s @ -t 2>/dev/null || grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST)
 
 install: $(ENV) ## find or make an environment and install ddbench into it
 	@echo "ddbench is installed for $$(cat $(ENV))"
@@ -34,6 +34,12 @@ regress: $(ENV) ## run the regression suite and compare it with results/referenc
 	@rm -rf results/runs/regress
 	@$(RUN) ddbench run --suite suites/regress.yaml --out results/runs/regress
 	@$(RUN) ddbench compare results/reference/regress results/runs/regress
+
+perf: $(ENV) ## speed and memory at mini scale on the CPU, minutes: ARGS="--threads 1 --out DIR"
+	@$(RUN) ddbench.benchmark.perf --cases cpu --device cpu $(ARGS)
+
+perf-gpu: build/tree ## the same with ViT-B on one GPU, at most 10 minutes: needs torch and timm for PYTHON, no network
+	@PYTHONPATH='$(CURDIR)/build/tree' $(firstword $(PYTHON) python3) -P -m ddbench.benchmark.perf --cases gpu --device cuda $(ARGS)
 
 lint: build/dev ## ruff: lint and format
 	@$(RUN) ruff check .
@@ -55,3 +61,8 @@ $(ENV): pyproject.toml .ci/install.py
 build/test build/dev: build/%: $(ENV)
 	@PYTHON="$$(cat $(ENV))" $(SETUP) --extra $* > $@.new
 	@mv $@.new $@
+
+# The package as links into this tree, for machines where nothing can be installed.
+build/tree:
+	@mkdir -p $@/ddbench
+	@for file in ddbench/*.py benchmark methods evaluation backbones datasets core; do ln -sfn ../../../$$file $@/ddbench/; done

@@ -11,7 +11,6 @@ import importlib
 import json
 import os
 import sys
-import threading
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from ..core.backbone import BACKBONES
 from ..core.data import DATASETS
 from ..core.method import METHODS, PROTOCOLS
 from .determinism import make_deterministic
+from .job import end_with_parent, read_job
 from .records import jsonable
 from .work import CellRun
 
@@ -38,28 +38,6 @@ class Events:
                 line = line[os.write(self._descriptor, line) :]
         except BrokenPipeError:
             os._exit(1)
-
-
-def read_job(descriptor: int = 0) -> dict[str, Any]:
-    """The job from the first line of stdin; unbuffered, so that nothing behind it is swallowed."""
-    text = b""
-    while not text.endswith(b"\n"):
-        chunk = os.read(descriptor, 65536)
-        if not chunk:
-            raise SystemExit("no job on stdin; a cell is started by `ddbench run`")
-        text += chunk
-    return json.loads(text)
-
-
-def end_with_parent(descriptor: int = 0) -> None:
-    """End this process when stdin closes, so that a killed `ddbench run` leaves nothing behind."""
-
-    def wait() -> None:
-        while os.read(descriptor, 1):
-            pass
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def preload() -> None:

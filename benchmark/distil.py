@@ -12,8 +12,9 @@ from ..core.bank import FeatureBank
 from ..core.data import ImageData
 from ..core.errors import Diverged
 from ..core.method import METHODS
+from ..core.parallel import member
 from ..core.params import build
-from ..core.run import Run
+from ..core.run import NO_CHECKPOINT, Run
 from ..core.sets import DistilledSet, class_labels
 from . import measure
 from .checkpoint import PHASES, CellCheckpoint, maker
@@ -32,17 +33,21 @@ class Distillation:
         self.steps = StepMeter(meter, lambda facts: emit("step", **facts, peak=measure.peak_rss()))
         self.checkpoint = CellCheckpoint(checkpoints, maker(cell, self.method), self.steps, every)
         self.base = measure.current_rss()
+        self.found: dict[str, Any] = {}  # what the run tells of itself
 
     def run(self, backbone: Backbone | None, data: ImageData) -> DistilledSet:
         """The finished set. Raises what the method raises."""
-        cell, meter = self.cell, self.meter
+        cell, meter, alone = self.cell, self.meter, member()[1] == 1
+        if not alone:  # the others would have to go on at the same step
+            self.checkpoint.notes.append("no checkpoint: several processes distil this cell")
         run = Run(
             seed=cell.distill_seed,
             device=self.bank.device,
             bank=self.bank,
             progress=self.steps,
             phase=meter.phase,
-            checkpoint=self.checkpoint,
+            checkpoint=self.checkpoint if alone else NO_CHECKPOINT,
+            facts=self.found,
         )
         seed_everything(cell.distill_seed)
         with meter.phase("distill"):
@@ -66,6 +71,7 @@ class Distillation:
             "features_peak_bytes": self.bank.cold_peak_bytes(),
             "features_cached": "features" not in meter.seconds,
             "steps": steps.step or None,
+            "chunks": self.found.get("chunks"),
             "steps_per_second": rate,
             "images_per_second": None if rate is None or dset is None else rate * len(dset),
             "peak_bytes": meter.peaks["distill"].to_json(),

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ..core.parallel import member
 from . import measure
 from .determinism import nondeterministic
 
@@ -29,6 +30,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "cores_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "processes": member()[1],  # that distil together
         "load_average": os.getloadavg()[0]
         if hasattr(os, "getloadavg")
         else None,  # processes of the last minute, ours included

@@ -150,6 +150,7 @@ _MEASURED = (
     "steps",
     "steps_per_second",
     "images_per_second",
+    "chunks",
     "set_fingerprint",
     "checkpoint_note",
     "device_shared",

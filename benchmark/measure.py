@@ -32,6 +32,7 @@ _RESET_PEAK_RSS = "5"  # proc(5): sets VmHWM to the resident set of now
 _REPORT_EVERY = 0.25  # seconds between progress reports
 
 clock = time.perf_counter
+cpu_clock = time.process_time  # CPU seconds of this process, all threads; they do not grow when other work shares the cores
 
 
 def now() -> str:

@@ -1,84 +1,161 @@
-"""Step time and peak memory of the feature engine against the chunk size, each in a fresh process.
+"""Speed and memory of methods, feature extraction and probes, each case in a fresh process.
 
-    python -m ddbench.benchmark.perf                       1,000 images of 32 px, mini ResNet
-    python -m ddbench.benchmark.perf --images 100 --copies 3 --backbone mini_vit_mae --chunks 25 50 100 300
+    make perf                                              mini backbones on the CPU, minutes
+    make perf-gpu                                          ViT-B/16 and DINOv2 ViT-B/14 on one GPU, at most 10 minutes
+    python -m ddbench.benchmark.perf --cases scaling --out results/runs/perf-scaling --budget-seconds 1200
 
-The gradient is the same for every chunk size; memory is that of one chunk. Prints one row per chunk size, with the ratios to
-the whole batch in one pass.
+Writes one JSON object per case to OUT/rows.jsonl and what the processes said to OUT/log.txt, and prints a table last. A case
+that fails, crashes or runs out of memory is a row with its reason; what the budget leaves out is listed as `not run`.
+Utilisation is counted operations per second over those of a large matrix product in the same precision (the first case); on
+the CPU both are per CPU second, so that other work on the machine does not count.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
 
 import torch
 
-from ..core.backbone import BACKBONES
-from ..core.engine import FeatureEngine
-from ..core.images import Pyramid
-from ..core.ridge import one_hot, solve_ridge
-from ..core.views import View
-from .measure import Meter, current_rss
+from .environment import environment
+from .launcher import slots
+from .measure import clock, now
+from .outcome import classify_exit
+from .perf_cases import PROFILES, Case, short
 
-_WARMUP_STEPS, _STEPS = 1, 3
+Row = dict[str, Any]
 _MIB = 2**20
+_LEAST = 15.0  # seconds of budget below which no further case is started: a process and its backbone need as much
+_LONGEST = 180.0  # seconds that one case may take, so that one that hangs leaves something to the others
+_NOTE = "random images, banked features and labels, and random weights of timm networks: cost does not depend on them"
 
 
-def main() -> None:
-    args = _arguments()
-    if args.one is not None:
-        print(json.dumps(measure(args)))
-        return
-    chunks = [*args.chunks, args.images * args.copies]
-    rows = {chunk: _in_fresh_process(chunk) for chunk in dict.fromkeys(chunks)}
-    whole = rows[chunks[-1]]
-    print(f"{args.backbone}, {args.images} images x {args.copies} views, {args.device}, {torch.get_num_threads()} threads")
-    print(f"{'chunk':>7} {'s / step':>9} {'ratio':>6} {'peak MiB':>9} {'ratio':>6}")
-    for chunk, row in rows.items():
-        seconds, memory = row["seconds"] / whole["seconds"], row["bytes"] / whole["bytes"]
-        print(f"{chunk:>7} {row['seconds']:>9.3f} {seconds:>6.2f} {row['bytes'] / _MIB:>9.0f} {memory:>6.2f}")
-
-
-def measure(args: argparse.Namespace) -> dict[str, float]:
-    """Seconds per step and peak bytes above what the process held before, for one chunk size."""
+def main(argv: Sequence[str] | None = None) -> None:
+    args = _arguments(argv)
+    args.out.mkdir(parents=True, exist_ok=True)
     device = torch.device(args.device)
-    backbone = BACKBONES.create(args.backbone).load().to(device)
-    generator = torch.Generator().manual_seed(0)
-    size = backbone.spec.stage_size
-    images = Pyramid(args.images, size, generator, start=size).to(device)
-    targets = one_hot(torch.arange(args.images) % args.classes, args.classes).repeat(args.copies, 1).to(device)
-    real = torch.randn(2000, backbone.spec.dim, generator=generator).to(device)
-    engine = FeatureEngine(backbone, [View.parse("flip+crop")] * args.copies, args.one)
-
-    def objective(z: torch.Tensor) -> torch.Tensor:
-        return (real @ solve_ridge(z.flatten(0, 1), targets, 0.1)).square().mean()
-
-    base, meter = current_rss() or 0, Meter(device)
-    for name, steps in (("warm-up", _WARMUP_STEPS), ("steps", _STEPS)):
-        with meter.phase(name):
-            for _ in range(steps):
-                images.zero_grad()
-                engine.step(images, objective, generator)
-    peak = meter.peaks["steps"].gpu_allocated if device.type == "cuda" else (meter.peaks["steps"].cpu_rss or 0) - base
-    return {"seconds": meter.seconds["steps"] / _STEPS, "bytes": float(peak or 0)}
+    facts = {"cases": args.cases, "device": args.device, "started": now(), "environment": environment(device), "note": _NOTE}
+    (args.out / "environment.json").write_text(json.dumps(facts, indent=1) + "\n")
+    rows = run(PROFILES[args.cases], args)
+    table = render(rows, facts)
+    (args.out / "table.md").write_text(table + "\n")
+    print(table)
 
 
-def _in_fresh_process(chunk: int) -> dict[str, float]:
-    command = [sys.executable, "-P", "-m", "ddbench.benchmark.perf", *sys.argv[1:], "--one", str(chunk)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def run(cases: Sequence[Case], args: argparse.Namespace) -> list[Row]:
+    """All cases that fit into the budget, one after the other, each stored as soon as it is there."""
+    deadline, full, rows = clock() + args.budget_seconds, None, []
+    rate = "flops_per_second" if args.device == "cuda" else "flops_per_cpu_second"
+    with (args.out / "rows.jsonl").open("w") as stored, (args.out / "log.txt").open("w") as log:
+        for number, case in enumerate(cases, 1):
+            left = deadline - clock()
+            if left < min(_LEAST, args.budget_seconds / 2):
+                found: Row = {"status": "not run", "reason": f"the budget of {args.budget_seconds:g} s was used up"}
+            else:
+                print(f"[{number}/{len(cases)}] {case.title}", file=sys.stderr, flush=True)
+                found = in_fresh_process(case, args.device, args.threads, min(left, _LONGEST), log)
+            if case.kind == "product":
+                full = found.get(rate)
+            elif full and rate in found:
+                found["utilisation"] = found[rate] / full
+            rows.append({**asdict(case), **found})
+            stored.write(json.dumps(rows[-1]) + "\n")
+            stored.flush()
+    return rows
 
 
-def _arguments() -> argparse.Namespace:
+def in_fresh_process(case: Case, device: str, threads: int | None, timeout: float, log: IO[str]) -> Row:
+    """The row of one case; whatever ends the process without one becomes its reason."""
+    print(f"\n{case.title}", file=log, flush=True)
+    job = json.dumps({"case": asdict(case), "device": device, "threads": threads})
+    variables = {**os.environ, **slots(device)[0].environment, **({"DDBENCH_COMPILE": "1"} if case.compiled else {})}
+    command = [sys.executable, "-P", "-m", "ddbench.benchmark.perf_measure"]
+    try:
+        done = subprocess.run(command, input=job, stdout=subprocess.PIPE, stderr=log, text=True, timeout=timeout, env=variables)
+    except subprocess.TimeoutExpired:
+        return {"status": "timeout", "reason": f"took longer than the {timeout:.0f} s that it was given"}
+    lines = done.stdout.splitlines()
+    if done.returncode or not lines:
+        status, reason = classify_exit(done.returncode, log.name)
+        return {"status": status, "reason": reason}
+    return json.loads(lines[-1])
+
+
+def render(rows: Sequence[Row], facts: Row) -> str:
+    """The table in Markdown, under what it was measured with; failed and left-out cases last."""
+    where = facts["environment"]
+    machine = where["gpu"] or f"{where['cpu']}, {rows[0].get('threads')} threads of {where['cores_usable']} cores"
+    lines = [f"{machine}, torch {where['torch_version']}, {facts['started'][:10]}; {_NOTE}"]
+    if where["gpu"] is None:
+        lines.append(f"load average {where['load_average']:.1f} at the start: above 1, other work shared the cores")
+    products = [row for row in rows if row["kind"] == "product" and row["status"] == "ok"]
+    rate = "flops_per_second" if where["gpu"] else "flops_per_cpu_second"
+    unit = "TFLOP/s" if where["gpu"] else "TFLOP per CPU second"
+    lines += [f"matrix product, {row['dtype']}: {row[rate] / 1e12:.3g} {unit}" for row in products]
+    head = (
+        "case",
+        "backbone",
+        "classes",
+        "IPC",
+        "chunk",
+        "seconds",
+        "CPU s",
+        "images/s",
+        "GFLOP",
+        "util.",
+        "peak MiB",
+        "reserved",
+    )
+    lines += ["", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    measured = [row for row in rows if row["status"] == "ok" and row["kind"] != "product"]
+    lines += ["| " + " | ".join(_cells(row)) + " |" for row in measured]
+    lines += [f"\n{row['status']}: {Case(**_case(row)).title}: {row['reason']}" for row in rows if row["status"] != "ok"]
+    return "\n".join(lines)
+
+
+def _cells(row: Row) -> list[str]:
+    peak, chunks = row["peak_bytes"], row.get("chunks") or []
+    on_gpu = peak["gpu_allocated"] is not None
+    memory = peak["gpu_allocated"] if on_gpu else (peak["cpu_rss"] or 0) - row.get("base_bytes", 0)
+    return [
+        (row["spec"] or row["kind"]) + (" (compiled)" if row["compiled"] else ""),
+        short(row["backbone"]),
+        str(row["classes"]),
+        str(row["ipc"]),
+        ">".join(map(str, chunks)),
+        _number(row.get("seconds"), "{:.3g}"),
+        _number(row.get("cpu_seconds"), "{:.3g}"),
+        _number(row.get("images_per_second"), "{:.0f}"),
+        _number(row.get("flops"), "{:.4g}", 1e9),
+        _number(row.get("utilisation"), "{:.0%}"),
+        _number(memory, "{:.0f}", _MIB),
+        _number(peak["gpu_reserved"], "{:.0f}", _MIB),
+    ]
+
+
+def _number(value: float | None, form: str, unit: float = 1) -> str:
+    return "" if value is None else form.format(value / unit)
+
+
+def _case(row: Row) -> Row:
+    return {name: row[name] for name in Case.__dataclass_fields__}
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--backbone", default="mini_resnet_dino")
-    parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--copies", type=int, default=1)
-    parser.add_argument("--classes", type=int, default=100)
-    parser.add_argument("--chunks", type=int, nargs="+", default=[16, 64, 256])
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    parser.add_argument("--cases", choices=sorted(PROFILES), default="gpu" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--out", type=Path, help="default: results/runs/perf-CASES")
+    parser.add_argument("--budget-seconds", type=float, default=570)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, help="CPU threads of each process")
+    args = parser.parse_args(argv)
+    args.out = args.out or Path("results/runs") / f"perf-{args.cases}"
+    return args
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import torch
 
 from ..core.disk import writing
 from ..core.errors import UserError
+from ..core.parallel import member
 from . import checkpoint, measure
 from .environment import environment
 from .identity import Cell, Evaluation, blank_record
@@ -126,11 +127,12 @@ class _Session:
         pending: queue.SimpleQueue[tuple[int, Cell]] = queue.SimpleQueue()
         for item in enumerate(cells, 1):
             pending.put(item)
-        places = slots(cells[0].device)[: len(cells)] if cells else []
+        together = member()[1]  # processes that work on one cell; cells then come one after the other
+        places = slots(cells[0].device)[: together if together > 1 else len(cells)] if cells else []
         devices = [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in places]
         if any(in_use_by_others(self.settings["run_id"], device) for device in devices):
             self.reporter.warning("another run of ddbench uses the same device; the seconds of both will be too long")
-        workers = [threading.Thread(target=self._work, args=(pending, slot)) for slot in places]
+        workers = [threading.Thread(target=self._work, args=(pending, slot)) for slot in places[: 1 if together > 1 else None]]
         with present(self.settings["run_id"], devices):
             self._follow(workers)
 

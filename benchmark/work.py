@@ -28,6 +28,7 @@ from .measure import Meter
 from .outcome import classify, is_out_of_memory, print_traceback
 from .records import jsonable
 from .sharing import in_use_by_others
+from .team import team
 
 Emit = Callable[..., None]  # emit(event, **facts)
 
@@ -36,6 +37,7 @@ class CellRun:
     """The work of one job."""
 
     def __init__(self, job: dict[str, Any], emit: Emit):
+        self.job = job
         self.cell = Cell.from_json(job["cell"])
         self.out = Path(job["out"])
         self.overwrite = job["overwrite"]
@@ -126,7 +128,8 @@ class CellRun:
         backbone = self._backbone(cell.distill_backbone, cell.distill_backbone_spec, meter)
         work = Distillation(cell, meter, self.emit, checkpoints, self.checkpoint_every)
         try:
-            dset = work.run(backbone, data)
+            with team(self.job):
+                dset = work.run(backbone, data)
         except Diverged as error:
             raise Diverged(f"{error}{self._keep_last_good(error, work, folder, data, meter)}") from error
         self.distilled = {**work.facts(dset), "device_shared": self.shared}

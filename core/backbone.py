@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .precision import autocast
+from .precision import autocast, compiled
 from .registry import Registry
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -50,12 +50,14 @@ class Backbone(nn.Module):
 
     def __init__(self, network: nn.Module, spec: BackboneSpec):
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)  # what convolutions are fastest with, docs/engine.md
+        self.network = network.to(memory_format=torch.channels_last)  # what convolutions are fastest with, docs/performance.md
         self.spec = spec
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False)
         super().train(False)
+        if compiled():
+            self.network.compile(dynamic=False)  # chunks have at most two sizes
 
     def train(self, mode: bool = True) -> "Backbone":
         """A frozen backbone has no training mode."""

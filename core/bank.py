@@ -9,6 +9,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,11 +18,15 @@ import torch
 from torch import Tensor
 
 from .backbone import Backbone
-from .data import ImageData, Split, index_chunks, stage
+from .data import ImageData, Split, index_chunks
+from .errors import UserError
+from .parallel import agreed, rank, wait_for_all
 from .precision import precision
+from .real import view_features
 from .run import CPU, Phase, _untimed, derive_seed
-from .store import ArrayStore, default_cache
-from .views import CENTRE, View, apply, sample
+from .store import ArrayStore, Rows, default_cache
+from .transfer import Readback
+from .views import CENTRE, View, sample
 
 
 @dataclass
@@ -44,7 +49,7 @@ class FeatureBank:
         """
         images: Split = getattr(data, split)
 
-        def fill(out: np.ndarray) -> None:
+        def fill(out: Rows) -> None:
             for copy in range(copies):
                 for indices, features in stream_features(backbone, images, view, derive_seed(seed, f"view {copy}"), self):
                     out[copy, indices[0] : indices[-1] + 1] = features
@@ -52,25 +57,32 @@ class FeatureBank:
         facts = feature_facts(backbone, data, split, view, copies, seed)
         return self.entry(facts, (copies, len(images), backbone.spec.dim), fill)
 
-    def entry(self, facts: dict[str, Any], shape: tuple[int, ...], fill: Callable[[np.ndarray], None]) -> Tensor:
+    def entry(self, facts: dict[str, Any], shape: tuple[int, ...], fill: Callable[[Rows], None]) -> Tensor:
         """The float32 array `shape` that `facts` (JSON-ready) determine, memory-mapped, read-only.
 
-        `fill` writes it where it is not stored yet; its time counts as that of features. It asks for no other entry.
+        `fill` writes it where it is not stored yet; its time counts as that of features. It asks for no other entry. Several
+        processes all fill, so that they can share out backbone passes, and the first one stores what comes of it.
         """
         key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         if key not in self.keys:
             self.keys.append(key)
+        if not agreed(self.store.get(key) is not None):
+            self.misses.append(key)
+            self._compute(key, shape, fill)
         found = self.store.get(key)
         if found is None:
-            self.misses.append(key)
-            with self.phase("features") as span, self.store.create(key, shape, np.dtype("float32")) as out:
-                fill(out)
+            raise UserError(f"features that another process stored are not in {self.store.root}; all need one DDBENCH_CACHE")
+        return as_tensor(found)
+
+    def _compute(self, key: str, shape: tuple[int, ...], fill: Callable[[Rows], None]) -> None:
+        writes = self.store.create(key, shape, np.dtype("float32")) if rank() == 0 else nullcontext(_Nowhere())
+        with self.phase("features") as span, writes as out:
+            fill(out)
+        wait_for_all()
+        if rank() == 0:
             peaks = getattr(span, "peaks", None)
             facts = {"cold_seconds": getattr(span, "seconds", None), "cold_peak_bytes": peaks.to_json() if peaks else None}
             self.store.annotate(key, facts)
-            found = self.store.get(key)
-            assert found is not None
-        return as_tensor(found)
 
     def cold_seconds(self) -> float | None:
         """Seconds it took, now or when they were first computed, to fill all entries asked for so far."""
@@ -84,6 +96,13 @@ class FeatureBank:
         if not peaks or len(peaks) < len(found):
             return None
         return {kind: max((p[kind] for p in peaks if p[kind] is not None), default=None) for kind in peaks[0]}
+
+
+class _Nowhere:
+    """Forgets what is written to it, in the processes that store nothing."""
+
+    def __setitem__(self, where: Any, values: Any) -> None:
+        pass
 
 
 def feature_facts(backbone: Backbone, data: ImageData, split: str, view: View, copies: int, seed: int) -> dict[str, Any]:
@@ -112,11 +131,14 @@ def stream_features(
     generator = torch.Generator().manual_seed(seed)
     noise = torch.Generator(bank.device).manual_seed(seed)
     params = sample(view, len(split), generator, spec.stage_size, spec.input_size)
+    waiting = None  # a GPU computes the next chunk while the host stores this one
     for indices in index_chunks(len(split), bank.chunk):
-        images = stage(split.images[indices].to(bank.device), spec.stage_size)
-        with torch.no_grad():
-            features = backbone(apply(view, images, params[indices], spec.input_size, noise))
-        yield indices, features.float().cpu().numpy()
+        queued = indices, Readback(view_features(backbone, split.images, indices, view, params[indices], noise))
+        if waiting is not None:
+            yield waiting[0], waiting[1].value().numpy()
+        waiting = queued
+    if waiting is not None:
+        yield waiting[0], waiting[1].value().numpy()
 
 
 def as_tensor(array: np.ndarray) -> Tensor:

@@ -6,58 +6,127 @@ Every gradient method here is an objective on the features of all views of all s
     2. the loss and its gradient with respect to those features (small, float32)
     3. chunk by chunk again with a graph: that gradient is back-propagated into the images
 
-which gives the gradient of the whole batch up to summation order, at the price of one more forward pass. Where
-everything fits into one chunk, steps 1 and 3 are one pass. Random numbers of step 1 are replayed in step 3.
+which gives the gradient of the whole batch up to summation order, at the price of one more forward pass. The graph of the
+first chunk is kept from step 1 to step 3, so that a single chunk pays nothing. Random numbers of step 1 are replayed in step 3.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from .backbone import Backbone
-from .views import View, ViewParams, apply, sample
+from .parallel import gather, shard, sum_gradients, world
+from .precision import eagerly
+from .transfer import to_device
+from .views import View, ViewParams, apply, sample, skip_noise
 
 Objective = Callable[[Tensor], Tensor]  # features (v, n, d) of v views of n images -> scalar loss
 
+_TRIAL = 8  # views that `fit` measures
+_SHARE = 0.6  # of the free GPU memory for what one chunk keeps; the rest is for temporaries, objective and optimiser
+_LARGEST = 512  # views per pass where one pass cannot hold all; a GPU is busy with fewer
 
-@dataclass(frozen=True)
+
+@dataclass
 class FeatureEngine:
     """Back-propagates objectives on features into synthetic images.
 
     Args:
         backbone: frozen encoder on the device of the images.
         views: one `View` per copy of each image.
-        chunk: views per backbone pass; memory grows with it, the result does not depend on it.
+        chunk: views per backbone pass; memory grows with it, the result does not depend on it. Halved, for good, when GPU
+            memory runs out; `chunks` lists the sizes used so far.
     """
 
     backbone: Backbone
     views: Sequence[View]
     chunk: int = 256
+    chunks: list[int] = field(init=False)
+    keep: int = field(init=False)  # views at the beginning whose graph stays for step 3, a chunk of them or more
+
+    def __post_init__(self) -> None:
+        self.chunks, self.keep = [self.chunk], self.chunk
 
     def step(self, images: nn.Module, objective: Objective, generator: torch.Generator) -> Tensor:
         """Add d loss / d parameters of `images` to their `.grad` and return the loss (detached scalar).
 
         `images(slice)` renders `(k, 3, R, R)` in [0, 1], R the backbone's stage size. `generator` (CPU) draws the views.
+        Several processes share the backbone passes, and all of them get the whole gradient.
         """
         batch = _Batch.draw(len(images), self.views, generator, self.backbone)  # type: ignore[arg-type]
-        chunks = batch.chunks(self.chunk)
-        if len(chunks) == 1:
-            features = self._features(images, batch, chunks[0], batch.noise(self.backbone))
-            loss = objective(batch.unflatten(features))
-            loss.backward()
-            return loss.detach()
-        with torch.no_grad():
-            noise = batch.noise(self.backbone)
-            features = torch.cat([self._features(images, batch, pairs, noise) for pairs in chunks])
-        features.requires_grad_()
+        before = [parameter.grad for parameter in images.parameters()]
+        loss = None
+        while loss is None:
+            images.zero_grad()  # sets to None: what was there stays in `before`
+            try:
+                loss = self._step(images, objective, batch)
+            except torch.OutOfMemoryError:
+                if self.chunk == 1 or world() > 1:  # the others wait in a collective operation for what went wrong here
+                    raise
+            if loss is None:  # not in the handler, where the exception still holds the tensors of the failed try
+                self.chunk = self.keep = -(-self.chunk // 2)
+                self.chunks.append(self.chunk)
+                torch.cuda.empty_cache()
+        for parameter, gradient in zip(images.parameters(), before, strict=True):
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        return loss
+
+    def fit(self, images: nn.Module) -> None:
+        """Choose the chunk by the free GPU memory: all views in one pass if they fit, otherwise even chunks."""
+        batch = _Batch.draw(len(images), self.views, torch.Generator(), self.backbone)  # type: ignore[arg-type]
+        device, own = self.backbone.mean.device, shard(batch.pairs)
+        trial = slice(own.start, min(own.start + _TRIAL, own.stop))
+        before = torch.cuda.memory_allocated(device)
+        with eagerly():
+            graph = self._features(images, batch, trial, batch.noise(self.backbone, trial.start))
+        kept = (torch.cuda.memory_allocated(device) - before) / max(1, len(graph))
+        free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        fits = max(1, int(_SHARE * free / max(kept, 1)))
+        self.use([even_chunk(own.stop - own.start, fits)])
+        self.keep = max(self.chunk, fits)
+
+    def use(self, chunks: Sequence[int]) -> None:
+        """Start with chunks of this one size, what `in_use` gave when an earlier process saved it."""
+        (self.chunk,) = self.chunks = list(chunks)
+        self.keep = max(self.keep, self.chunk)
+
+    @property
+    def in_use(self) -> list[int]:
+        """The present chunk of each engine, here of this one alone."""
+        return [self.chunk]
+
+    def _step(self, images: nn.Module, objective: Objective, batch: "_Batch") -> Tensor:
+        own = shard(batch.pairs)
+        graphs, features = self._forward(images, batch, own)
+        features = gather(features, batch.pairs).requires_grad_()
         loss = objective(batch.unflatten(features))
         (gradient,) = torch.autograd.grad(loss, features)
-        noise = batch.noise(self.backbone)
-        for pairs in chunks:
+        start = own.start
+        while graphs:  # freed one by one
+            pairs, graph = graphs.pop(0)
+            graph.backward(gradient[pairs])
+            start = pairs.stop
+        noise = batch.noise(self.backbone, start)
+        for pairs in batch.chunks(slice(start, own.stop), self.chunk):
             self._features(images, batch, pairs, noise).backward(gradient[pairs])
+        sum_gradients(images)
         return loss.detach()
+
+    def _forward(self, images: nn.Module, batch: "_Batch", own: slice) -> tuple[list[tuple[slice, Tensor]], Tensor]:
+        """The chunks whose graph is kept, and features `(k, d)` without a graph of all pairs of this process."""
+        noise = batch.noise(self.backbone, own.start)
+        graphs, features = [], [torch.empty(0, self.backbone.spec.dim, device=self.backbone.mean.device)]
+        for pairs in batch.chunks(own, self.chunk):
+            kept = pairs.stop - own.start <= self.keep
+            with torch.set_grad_enabled(kept):
+                chunk = self._features(images, batch, pairs, noise)
+            features.append(chunk.detach())
+            if kept:
+                graphs.append((pairs, chunk))
+        return graphs, torch.cat(features)
 
     def _features(self, images: nn.Module, batch: "_Batch", pairs: slice, noise: torch.Generator) -> Tensor:
         """Features `(k, d)` of the (image, view) pairs of one chunk; renders only the images that the chunk touches."""
@@ -68,6 +137,14 @@ class FeatureEngine:
         if batch.copies == 1 and len(which) == len(rendered):
             return self.backbone(apply(batch.view, rendered, batch.params[pairs], size, noise)).float()
         return self.backbone(apply(batch.view, rendered[which], batch.params[pairs], size, noise)).float()
+
+
+def even_chunk(pairs: int, fits: int) -> int:
+    """Views per pass for `pairs` views where `fits` can be back-propagated at a time: all of them, or even parts."""
+    if fits >= pairs:
+        return max(1, pairs)
+    passes = -(-pairs // min(fits, _LARGEST))
+    return -(-pairs // passes)
 
 
 @dataclass(frozen=True)
@@ -87,15 +164,22 @@ class _Batch:
         theta = torch.stack([p.theta for p in each], dim=1).flatten(0, 1)
         noisy = torch.stack([p.noisy for p in each], dim=1).flatten(0, 1)
         noise_seed = int(torch.randint(2**62, (), generator=generator))
-        return cls(n, len(views), _union(views), ViewParams(theta, noisy), noise_seed)
+        device = backbone.mean.device
+        return cls(n, len(views), _union(views), ViewParams(to_device(theta, device), to_device(noisy, device)), noise_seed)
 
-    def chunks(self, size: int) -> list[slice]:
-        total = self.n * self.copies
-        return [slice(start, min(start + size, total)) for start in range(0, total, size)]
+    @property
+    def pairs(self) -> int:
+        return self.n * self.copies
 
-    def noise(self, backbone: Backbone) -> torch.Generator:
-        """The stream of this step's noise from its start; replayed by asking again."""
-        return torch.Generator(backbone.mean.device).manual_seed(self.noise_seed)
+    def chunks(self, part: slice, size: int) -> list[slice]:
+        """The pairs of `part` in consecutive chunks."""
+        return [slice(start, min(start + size, part.stop)) for start in range(part.start, part.stop, size)]
+
+    def noise(self, backbone: Backbone, start: int) -> torch.Generator:
+        """The stream of this step's noise from the pair `start` on; replayed by asking again."""
+        noise = torch.Generator(backbone.mean.device).manual_seed(self.noise_seed)
+        skip_noise(self.view, noise, start, backbone.spec.input_size)
+        return noise
 
     def unflatten(self, features: Tensor) -> Tensor:
         """Pairs `(n v, d)` -> `(v, n, d)`."""

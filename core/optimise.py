@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from .checkpoint import State
 from .errors import Diverged
 from .run import Run
+from .transfer import Readback
+
+_CHUNKS = "chunks"  # in a checkpoint: the chunk of each engine
 
 T = TypeVar("T", contravariant=True)
 
@@ -20,7 +23,25 @@ class Stepper(Protocol[T]):
     """What back-propagates an objective into images: `FeatureEngine`, or several of them."""
 
     @property
-    def chunk(self) -> int: ...
+    def chunk(self) -> int:
+        """Views per backbone pass, the smallest of all engines."""
+        ...
+
+    @property
+    def chunks(self) -> Sequence[int]:
+        """The sizes used so far."""
+        ...
+
+    @property
+    def in_use(self) -> Sequence[int]:
+        """The present size of each engine."""
+        ...
+
+    def fit(self, images: nn.Module) -> None:
+        """Choose sizes by the free GPU memory."""
+
+    def use(self, chunks: Sequence[int]) -> None:
+        """Take these sizes, one per engine."""
 
     def step(self, images: nn.Module, objective: T, generator: torch.Generator) -> Tensor: ...
 
@@ -49,27 +70,74 @@ def optimise(
     the images of the last finite one (of the start, where there was none).
     """
     generator = run.generator("synthetic views")
-    adam = torch.optim.Adam(images.parameters(), lr=schedule.lr)
-    first = 0
+    first, adam, on_gpu = 0, _adam(images, schedule.lr), run.device.type == "cuda"
+    if on_gpu and run.chunk is None:
+        engine.fit(images)
     if (saved := run.checkpoint.load(run.streams.names())) is not None:
         first, state = saved
         adam = _restore(images, state, first, schedule)
         run.streams.restore(state)  # after growing, which draws
-    good = copy.deepcopy(images)
-    for step in range(first, schedule.steps):
-        if schedule.grow_every and step and step % schedule.grow_every == 0 and images.grow():  # type: ignore[operator]
-            adam = torch.optim.Adam(images.parameters(), lr=schedule.lr)
-        adam.zero_grad()
-        loss = engine.step(images, objective_at(step), generator)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise Diverged(f"loss is {value} at step {step + 1} of {schedule.steps}", render_all(good, engine.chunk))
-        good = _copied(images, good)
-        adam.step()
-        run.progress(step + 1, schedule.steps, value)
-        if run.checkpoint.due():
-            run.checkpoint.save(step + 1, {**_state(images, adam), **run.streams.state()})
+        engine.use(state[_CHUNKS].tolist())  # what fits now may be another size, and so another order of summation
+    losses = Losses(images, first, schedule.steps, late=on_gpu)
+    try:
+        for step in range(first, schedule.steps):
+            if schedule.grow_every and step and step % schedule.grow_every == 0 and images.grow():  # type: ignore[operator]
+                adam = _adam(images, schedule.lr)
+            adam.zero_grad()
+            known = losses.add(step, engine.step(images, objective_at(step), generator))
+            adam.step()
+            due = run.checkpoint.due()
+            for done, value in known + (losses.read() if due else []):
+                run.progress(done + 1, schedule.steps, value)
+            if due:  # nothing is saved on an unread loss
+                run.checkpoint.save(step + 1, {**_state(images, adam, engine), **run.streams.state()})
+    except Diverged as error:
+        raise Diverged(str(error), render_all(losses.good, engine.chunk)) from None
+    finally:
+        run.facts["chunks"] = engine.chunks
     return render_all(images, engine.chunk)
+
+
+class Losses:
+    """The losses of a loop as numbers: at once, or `late` by one step, so that a GPU never waits for the host in between.
+
+    The first loss and the last are never late: the first ends the warm-up, and no set is returned on an unread loss. `good` is
+    a copy of the images as they were at the last loss that is known to be finite, or at the start.
+    """
+
+    def __init__(self, images: nn.Module, first: int, steps: int, late: bool = False):
+        self.images, self.first, self.steps, self.late = images, first, steps, late
+        self.good = copy.deepcopy(images)
+        self._spare: nn.Module | None = None  # a copy that may be overwritten
+        self._unread: tuple[int, Readback, nn.Module] | None = None  # step, its loss, and the images then
+
+    def add(self, step: int, loss: Tensor) -> list[tuple[int, float]]:
+        """Steps (from 0) and losses that are known now. `loss` is that of the present images; raises `Diverged` as `read`."""
+        known, readback = self.read(), Readback(loss)
+        self._unread = step, readback, self.images
+        if not self.late or step in (self.first, self.steps - 1):
+            return known + self.read()
+        self._unread = step, readback, _copied(self.images, self._spare)
+        return known
+
+    def read(self) -> list[tuple[int, float]]:
+        """The loss that is not read yet, if there is one. Raises `Diverged` where it is not finite."""
+        if self._unread is None:
+            return []
+        (step, readback, images), self._unread = self._unread, None
+        value = readback.value().item()
+        if not math.isfinite(value):
+            raise Diverged(f"loss is {value} at step {step + 1} of {self.steps}")
+        if images is self.images:
+            self.good = _copied(images, self.good)
+        else:
+            self.good, self._spare = images, self.good
+        return [(step, value)]
+
+
+def _adam(images: nn.Module, lr: float) -> torch.optim.Adam:
+    """Adam on the image parameters; on a GPU in one kernel, without temporaries as large as the images."""
+    return torch.optim.Adam(images.parameters(), lr=lr, fused=next(images.parameters()).is_cuda or None)
 
 
 @torch.no_grad()
@@ -79,10 +147,10 @@ def render_all(images: nn.Module, chunk: int) -> Tensor:
     return torch.cat([images(slice(start, start + chunk)).cpu() for start in range(0, n, chunk)])
 
 
-def _copied(images: nn.Module, into: nn.Module) -> nn.Module:
+def _copied(images: nn.Module, into: nn.Module | None) -> nn.Module:
     """A copy of the images; in place, which costs no allocation, unless they have grown since."""
-    old, new = list(into.parameters()), list(images.parameters())
-    if len(old) != len(new):
+    old, new = list(into.parameters()) if into is not None else [], list(images.parameters())
+    if into is None or len(old) != len(new):
         return copy.deepcopy(images)
     with torch.no_grad():
         for kept, value in zip(old, new, strict=True):
@@ -90,12 +158,13 @@ def _copied(images: nn.Module, into: nn.Module) -> nn.Module:
     return into
 
 
-def _state(images: nn.Module, adam: torch.optim.Adam) -> State:
-    """The images' parameters and Adam's moments by name."""
+def _state(images: nn.Module, adam: torch.optim.Adam, engine: Stepper) -> State:
+    """The images' parameters and Adam's moments by name, and the chunks."""
     moments = adam.state_dict()["state"]
     return {
         **{f"images.{name}": value for name, value in images.state_dict().items()},
         **{f"adam.{index}.{name}": value for index, values in moments.items() for name, value in values.items()},
+        _CHUNKS: torch.tensor(list(engine.in_use)),
     }
 
 
@@ -104,7 +173,7 @@ def _restore(images: nn.Module, state: State, done: int, schedule: Schedule) -> 
     for _ in range((done - 1) // schedule.grow_every if schedule.grow_every else 0):
         images.grow()  # type: ignore[operator]
     images.load_state_dict({name.partition(".")[2]: value for name, value in state.items() if name.startswith("images.")})
-    adam = torch.optim.Adam(images.parameters(), lr=schedule.lr)
+    adam = _adam(images, schedule.lr)
     moments: dict[int, State] = {}
     for name, value in state.items():
         kind, _, rest = name.partition(".")

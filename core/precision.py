@@ -1,7 +1,8 @@
 """Precision of backbone passes: bfloat16 autocast on GPUs, float32 on CPUs (where bfloat16 products are far slower).
 
 Features leave the backbone in float32, and objectives and solves stay there. DDBENCH_PRECISION=float32 switches autocast off;
-records hold the precision and the variable.
+records hold the precision and the variables. DDBENCH_COMPILE=1 compiles backbones (torch.compile), for long runs on a GPU; the
+results differ by rounding.
 """
 
 import contextlib
@@ -29,3 +30,16 @@ def autocast(device: torch.device) -> AbstractContextManager[Any]:
     if precision(device.type) == "bf16":
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
+
+
+def eagerly() -> AbstractContextManager[Any]:
+    """The context of a few passes that are not worth compiling for."""
+    return torch.compiler.set_stance("force_eager") if compiled() else contextlib.nullcontext()
+
+
+def compiled() -> bool:
+    """Whether backbones are to be compiled."""
+    wanted = os.environ.get("DDBENCH_COMPILE", "0")
+    if wanted not in ("0", "1"):
+        raise UserError(f"DDBENCH_COMPILE={wanted} is unknown; set it to 1 (compile backbones) or 0")
+    return wanted == "1"

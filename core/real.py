@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from .backbone import Backbone
-from .data import Split, stage
+from .data import Images, Split, stage
+from .parallel import gather, shard
 from .run import Run
-from .views import View, apply, sample
+from .transfer import to_device
+from .views import View, ViewParams, apply, sample, skip_noise
 
 # Features up to this share of the free GPU memory stay on the GPU; larger ones are gathered on the host, batch by batch.
 _RESIDENT_SHARE = 0.25
@@ -46,7 +48,8 @@ class RealBatches:
         images = self._draw_images(generator)
         copies = torch.randint(len(self.features), (self.size,), generator=generator)
         where = self.features.device
-        return self.features[copies.to(where), images.to(where)].to(self.device), self.labels[images].to(self.device)
+        features = self.features[to_device(copies, where), to_device(images, where)]
+        return to_device(features, self.device), to_device(self.labels[images], self.device)
 
     def _draw_images(self, generator: torch.Generator) -> Tensor:
         if self.order is None:
@@ -55,6 +58,23 @@ class RealBatches:
         first = self.counts.cumsum(0) - self.counts
         within = (torch.rand(self.size, generator=generator, dtype=torch.float64) * self.counts[classes]).long()
         return self.order[first[classes] + within]
+
+
+@torch.no_grad()
+def view_features(
+    backbone: Backbone, images: Images, indices: Tensor, view: View, params: ViewParams, noise: torch.Generator
+) -> Tensor:
+    """Features `(k, d)` of one view of each of the real images at `indices (k,)`, shared out over all processes.
+
+    `params` holds the k views; `noise` (on the backbone's device) draws for all of them in every process.
+    """
+    spec, device = backbone.spec, backbone.mean.device
+    own = shard(len(indices))
+    staged = stage(to_device(images[indices[own]], device), spec.stage_size)
+    skip_noise(view, noise, own.start, spec.input_size)
+    features = backbone(apply(view, staged, params[own], spec.input_size, noise)).float()
+    skip_noise(view, noise, len(indices) - own.stop, spec.input_size)
+    return gather(features, len(indices))
 
 
 @dataclass
@@ -89,11 +109,9 @@ class LiveBatches:
             self.order = torch.randperm(len(self.split), generator=self.epoch.clone_state())
         batch = self.order[place * self.size : (place + 1) * self.size]
         features = torch.cat([self._features(indices) for indices in batch.split(self.run.chunk_size)])
-        return features, self.split.labels[batch].to(self.run.device)
+        return features, to_device(self.split.labels[batch], self.run.device)
 
-    @torch.no_grad()
     def _features(self, indices: Tensor) -> Tensor:
         spec = self.backbone.spec
         params = sample(self.view, len(indices), self.generator, spec.stage_size, spec.input_size)
-        images = stage(self.split.images[indices].to(self.run.device), spec.stage_size)
-        return self.backbone(apply(self.view, images, params, spec.input_size, self.noise)).float()
+        return view_features(self.backbone, self.split.images, indices, self.view, params, self.noise)

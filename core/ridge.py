@@ -17,16 +17,22 @@ def mean_diagonal(z: Tensor) -> Tensor:
     return z.square().sum(1).mean()
 
 
+def cholesky(a: Tensor) -> Tensor:
+    """Lower factor of a `(n, n)`; NaN where a is not positive definite: to raise, the host would have to wait for a GPU."""
+    factor, failed = torch.linalg.cholesky_ex(a)
+    return factor.masked_fill(failed != 0, torch.nan)
+
+
 def ridge_dual(z: Tensor, y: Tensor, ridge: Tensor) -> Tensor:
     """W `(d, k)` = Z^T (Z Z^T + ridge I_n)^-1 Y for z `(n, d)`, y `(n, k)`."""
     kernel = z @ z.T + ridge * torch.eye(len(z), dtype=z.dtype, device=z.device)
-    return z.T @ torch.cholesky_solve(y, torch.linalg.cholesky(kernel))
+    return z.T @ torch.cholesky_solve(y, cholesky(kernel))
 
 
 def ridge_primal(z: Tensor, y: Tensor, ridge: Tensor) -> Tensor:
     """W `(d, k)` = (Z^T Z + ridge I_d)^-1 Z^T Y; equal to the dual form, cheaper when n > d."""
     gram = z.T @ z + ridge * torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
-    return torch.cholesky_solve(z.T @ y, torch.linalg.cholesky(gram))
+    return torch.cholesky_solve(z.T @ y, cholesky(gram))
 
 
 def solve_ridge(z: Tensor, y: Tensor, lam: float, *, form: Form | None = None, dtype: torch.dtype = torch.float64) -> Tensor:

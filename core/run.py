@@ -46,7 +46,8 @@ class Run:
     bank: "FeatureBank" = field(default_factory=_default_bank)
     progress: Progress = _silent
     phase: Phase = _untimed
-    chunk: int | None = None  # views per backbone pass; None: 256
+    chunk: int | None = None  # views per backbone pass; None: 256, and on a GPU what fits for back-propagation
+    facts: dict[str, Any] = field(default_factory=dict)  # what the run found out about itself, for the record
     checkpoint: Checkpoint = NO_CHECKPOINT  # keeps the state of long loops; the default keeps nothing
     streams: Streams = field(default_factory=Streams)  # the generators handed out, part of that state
 

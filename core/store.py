@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -29,6 +29,12 @@ def default_cache() -> Path:
     if folder := os.environ.get("DDBENCH_CACHE"):
         return Path(folder).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ddbench"
+
+
+class Rows(Protocol):
+    """What an entry is written to, as an array; nothing can be read back."""
+
+    def __setitem__(self, where: Any, values: Any, /) -> None: ...
 
 
 @dataclass(frozen=True)

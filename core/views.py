@@ -115,6 +115,13 @@ def apply(view: View, images: Tensor, params: ViewParams, size: int, noise: torc
     return images
 
 
+def skip_noise(view: View, noise: torch.Generator, count: int, size: int) -> None:
+    """Advance `noise` past `count` images of `size` pixels, as if `apply` had drawn for them, a few at a time."""
+    if view.noise_p > 0:
+        for start in range(0, count, 256):
+            torch.randn(min(256, count - start), 3, size, size, generator=noise, device=noise.device)
+
+
 def pad_crop_flip(images: Tensor, pad: int, generator: torch.Generator) -> Tensor:
     """Images `(n, 3, s, s)` shifted by up to `pad` pixels (zeros move in) and mirrored at random; exact pixels.
 

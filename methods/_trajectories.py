@@ -17,6 +17,7 @@ from torch.nn.utils import vector_to_parameters
 
 from ..core.data import ImageData, index_chunks
 from ..core.run import Run, derive_seed
+from ..core.store import Rows
 from ..core.students import Student, build_student, flat_weights
 from ._teacher import Teacher, see_real
 
@@ -41,7 +42,7 @@ class Experts:
         seed = derive_seed(k, "expert")  # of the expert alone: all distillation seeds share the experts
         student = build_student(self.student, self.size, teacher.dim, seed).to(run.device)
 
-        def fill(out: np.ndarray) -> None:
+        def fill(out: Rows) -> None:
             for epoch, weights in enumerate(self._train(student, teacher, data, seed, run)):
                 if epoch in self.epochs:
                     out[self.epochs.index(epoch)] = weights.cpu().numpy()
@@ -54,14 +55,15 @@ class Experts:
         paths = [self.trajectory(k, teacher, data, run) for k in range(self.count)]
         student = build_student(self.student, self.size, teacher.dim, 0).to(run.device)
 
-        def fill(out: np.ndarray) -> None:
-            out[:] = 0
+        def fill(out: Rows) -> None:
+            total = np.zeros(len(data.train), np.float32)
             for path in paths:
                 vector_to_parameters(path[self.epochs.index(epoch)].to(run.device), student.parameters())
                 for indices in index_chunks(len(data.train), _SCORING_CHUNK):
                     images = see_real(data.train, indices, self.size).to(run.device)
                     errors = _errors(student, images, teacher.targets(indices).to(run.device))
-                    out[0, indices[0] : indices[-1] + 1] += errors.cpu().numpy() / self.count
+                    total[indices[0] : indices[-1] + 1] += errors.cpu().numpy() / self.count
+            out[0] = total
 
         facts = {"entry": "expert losses", "experts": self.count, "epoch": epoch, **self._facts(teacher)}
         return run.bank.entry(facts, (1, len(data.train)), fill)[0]

@@ -51,7 +51,23 @@ class Ensemble:
 
     @property
     def chunk(self) -> int:
-        return min(engine.chunk for engine in self.engines)
+        return min(self.in_use)
+
+    @property
+    def chunks(self) -> list[int]:
+        return [size for engine in self.engines for size in engine.chunks]
+
+    @property
+    def in_use(self) -> list[int]:
+        return [engine.chunk for engine in self.engines]
+
+    def fit(self, images: nn.Module) -> None:
+        for engine in self.engines:
+            engine.fit(images)
+
+    def use(self, chunks: Sequence[int]) -> None:
+        for engine, chunk in zip(self.engines, chunks, strict=True):
+            engine.use([chunk])
 
     def step(self, images: nn.Module, objective: Sequence[Objective], generator: torch.Generator) -> Tensor:
         """Add the gradients of `objective`, one part per engine, and of the anchor to the parameters' `.grad`; the loss."""

@@ -31,6 +31,7 @@ from ..core.real import LiveBatches, RealBatches
 from ..core.ridge import one_hot
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
+from ..core.transfer import to_device
 from ..core.views import CENTRE, Augment, View
 from ._synthetic import Images, Init, refuse_growth_from_images, starting_images
 
@@ -101,7 +102,7 @@ class LGM(Method):
 
         def objective_at(step: int) -> Objective:
             weight, bias = draw_head(backbone.spec.dim, data.num_classes, self.head_std, generator)
-            head = weight.to(run.device), bias.to(run.device)
+            head = to_device(weight, run.device), to_device(bias, run.device)
             z, y = real(step)
             wanted = probe_gradient(z, one_hot(y, data.num_classes), head)
             return lambda z: matching_loss(wanted, probe_gradient(z.flatten(0, 1), targets, head))

@@ -15,6 +15,7 @@ from ._shared import (
     command,
     default_backbones,
     load_plugins,
+    positive,
 )
 
 RUNS = Path("results/runs")
@@ -42,9 +43,21 @@ def add(commands) -> None:
     how.add_argument("--timeout", type=float, metavar="S", help="seconds that one cell may take")
     how.add_argument("--checkpoint-every", type=float, default=60.0, metavar="S", help="seconds, at least; default: 60")
     add_machine(how)  # type: ignore[arg-type]
+    how.add_argument("--nproc-per-node", type=positive, default=1, metavar="N", help="processes that distil a cell together")
 
 
 def main(args: argparse.Namespace) -> int:
+    from ...core.parallel import member
+    from ..team import follow, leading
+
+    if member()[0]:  # torchrun started this process to help the first one
+        return follow()
+    with leading(args.nproc_per_node):
+        return lead(args)
+
+
+def lead(args: argparse.Namespace) -> int:
+    """Plan, run and report; the other processes, if there are any, only help to distil."""
     load_plugins(args.plugin)
     suite = suite_of(args)
     out = args.out or RUNS / suite.name
@@ -55,9 +68,11 @@ def main(args: argparse.Namespace) -> int:
     from ..plan import plan
     from ..progress import reporter
     from ..runner import run_plan
+    from ..team import check_devices
 
     claims = published(suite.claims)  # a misspelt table is told before anything runs
     cells = plan(suite, device=args.device)
+    check_devices(cells[0].device if cells else "cpu", args.nproc_per_node)
     asked = methods_asked_for(suite)
     refuse_nonsense([cell for cell in cells if cell.method_spec in asked])
     summary = run_plan(

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from ddbench.core.engine import FeatureEngine
+from ddbench.core.engine import FeatureEngine, even_chunk
 from ddbench.core.images import Pixels, Pyramid
 from ddbench.core.ridge import one_hot, solve_ridge
-from ddbench.core.views import CENTRE, View, apply, sample
+from ddbench.core.views import CENTRE, View, ViewParams, apply, sample
 
 N, COPIES = 5, 3
 NOISY = View.parse("flip+crop+noise", noise_mean=0.1)
@@ -79,3 +79,127 @@ def test_crop_pct_takes_the_centre_of_larger_images(make_backbone):
     seen = []
     FeatureEngine(backbone, [CENTRE], 10).step(images, lambda z: seen.append(z.detach()) or z.sum(), torch.Generator())
     assert torch.equal(seen[0][0], backbone(images()[..., 2:18, 2:18]))
+
+
+@pytest.mark.parametrize("chunk", [4, 15])
+def test_result_is_bit_for_bit_that_of_the_plain_two_passes(chunk, backbone):
+    """The algorithm of the module's docstring written out with torch alone, one process, no retry, no device transfers."""
+    images = Pixels(N, 16, torch.Generator().manual_seed(1))
+    loss, found = gradient(backbone, images, [NOISY] * COPIES, chunk)
+
+    images.zero_grad()
+    generator = torch.Generator().manual_seed(7)
+    each = [sample(NOISY, N, generator, 16, 16) for _ in range(COPIES)]
+    theta = torch.stack([p.theta for p in each], dim=1).flatten(0, 1)
+    noisy = torch.stack([p.noisy for p in each], dim=1).flatten(0, 1)
+    seed = int(torch.randint(2**62, (), generator=generator))
+
+    def features(start, noise):
+        pairs = slice(start, min(start + chunk, N * COPIES))
+        first, last = pairs.start // COPIES, (pairs.stop - 1) // COPIES
+        which = torch.arange(pairs.start, pairs.stop) // COPIES - first
+        params = ViewParams(theta[pairs], noisy[pairs])
+        return backbone(apply(NOISY, images(slice(first, last + 1))[which], params, 16, noise))
+
+    starts = range(0, N * COPIES, chunk)
+    if len(starts) == 1:
+        expected_loss = objective(features(0, torch.Generator().manual_seed(seed)).view(N, COPIES, -1).transpose(0, 1))
+        expected_loss.backward()
+    else:
+        noise = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            z = torch.cat([features(start, noise) for start in starts]).requires_grad_()
+        expected_loss = objective(z.view(N, COPIES, -1).transpose(0, 1))
+        (dz,) = torch.autograd.grad(expected_loss, z)
+        noise = torch.Generator().manual_seed(seed)
+        for start in starts:
+            features(start, noise).backward(dz[start : start + chunk])
+    assert torch.equal(loss, expected_loss.detach())
+    assert torch.equal(found, images.signal.grad.flatten())
+
+
+def test_gradients_add_up_over_steps(backbone):
+    """Objectives on two backbones may share the images."""
+    images = Pixels(N, 16, torch.Generator().manual_seed(1))
+    engine = FeatureEngine(backbone, [CENTRE], 2)
+    engine.step(images, objective_of_one_view, torch.Generator())
+    once = images.signal.grad.clone()
+    engine.step(images, objective_of_one_view, torch.Generator())
+    assert torch.equal(images.signal.grad, 2 * once)
+
+
+@pytest.mark.parametrize("fails_at", ["features", "objective", "gradient"])
+def test_chunk_is_halved_when_memory_runs_out_and_the_step_is_the_same(fails_at, backbone):
+    """A GPU that holds 4 views: 15 -> 8 -> 4, the views of the step are not drawn again."""
+    images = Pixels(N, 16, torch.Generator().manual_seed(1))
+    loss, expected = gradient(backbone, images, [NOISY] * COPIES, 4)
+
+    engine = FeatureEngine(backbone, [NOISY] * COPIES, 15)
+    small = FailingWhenLarge(backbone, 4, during=fails_at)
+    engine.backbone = small
+    images.zero_grad()
+
+    def checked(z):
+        if fails_at == "objective" and engine.chunk > 4:
+            raise torch.OutOfMemoryError
+        return objective(z)
+
+    found = engine.step(images, checked, torch.Generator().manual_seed(7))
+    assert engine.chunks == [15, 8, 4]
+    assert torch.equal(found, loss)
+    assert torch.equal(images.signal.grad.flatten(), expected)
+
+
+def test_a_single_view_that_does_not_fit_is_an_error(backbone):
+    engine = FeatureEngine(FailingWhenLarge(backbone, 0, during="features"), [CENTRE], 2)
+    with pytest.raises(torch.OutOfMemoryError):
+        engine.step(Pixels(N, 16, torch.Generator()), objective_of_one_view, torch.Generator())
+
+
+@pytest.mark.parametrize(
+    ("pairs", "fits", "expected"), [(1000, 1000, 1000), (1000, 600, 500), (1000, 480, 334), (1000, 1, 1), (5000, 3600, 500)]
+)
+def test_chunks_that_fit_are_even(pairs, fits, expected):
+    """600 of 1,000 views fit, which makes two passes of 500; several passes have at most 512 views."""
+    assert even_chunk(pairs, fits) == expected
+
+
+@pytest.mark.parametrize("keep", [4, 8, 11, 15])
+def test_more_kept_graphs_change_nothing_and_save_their_second_pass(keep, backbone, monkeypatch):
+    images = Pixels(N, 16, torch.Generator().manual_seed(1))
+    loss, expected = gradient(backbone, images, [NOISY] * COPIES, 4)
+    engine = FeatureEngine(backbone, [NOISY] * COPIES, 4)
+    engine.keep = keep
+    seen = []
+    forward = type(backbone).forward
+    monkeypatch.setattr(type(backbone), "forward", lambda self, x: seen.append(len(x)) or forward(self, x))
+    images.zero_grad()
+    assert torch.equal(engine.step(images, objective, torch.Generator().manual_seed(7)), loss)
+    assert torch.equal(images.signal.grad.flatten(), expected)
+    assert sum(seen) == 2 * 15 - min(15, keep // 4 * 4 if keep < 15 else 15)
+
+
+def objective_of_one_view(z):
+    return z.tanh().mean()
+
+
+class FailingWhenLarge(torch.nn.Module):
+    """A backbone on a device that holds `limit` views, found out in the forward or in the backward pass."""
+
+    def __init__(self, backbone, limit, during):
+        super().__init__()
+        self.backbone, self.limit, self.during = backbone, limit, during
+        self.spec, self.mean = backbone.spec, backbone.mean
+
+    def forward(self, images):
+        features = self.backbone(images)
+        if len(images) > self.limit:
+            if self.during == "features":
+                raise torch.OutOfMemoryError
+            if self.during == "gradient" and features.requires_grad:
+                features.register_hook(out_of_memory)
+        return features
+
+
+def out_of_memory(gradient):
+    raise torch.OutOfMemoryError

@@ -5,7 +5,7 @@ import torch
 
 from ddbench.core import backbone as backbone_module
 from ddbench.core.errors import UserError
-from ddbench.core.precision import precision
+from ddbench.core.precision import compiled, precision
 
 
 def test_default_and_switch(monkeypatch):
@@ -28,3 +28,20 @@ def test_features_and_gradients_are_float32_under_autocast(backbone, monkeypatch
     assert features.dtype == images.grad.dtype == torch.float32
     assert not torch.equal(features, exact)
     torch.testing.assert_close(features, exact, rtol=0.1, atol=0.05)
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [(None, []), ("0", []), ("1", [{"dynamic": False}])])
+def test_backbones_are_compiled_when_asked_for(wanted, expected, make_backbone, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: asked.append(options))
+    monkeypatch.delenv("DDBENCH_COMPILE", raising=False)
+    if wanted:
+        monkeypatch.setenv("DDBENCH_COMPILE", wanted)
+    make_backbone()
+    assert asked == expected
+
+
+def test_an_unknown_wish_to_compile_is_one_line(monkeypatch):
+    monkeypatch.setenv("DDBENCH_COMPILE", "yes")
+    with pytest.raises(UserError, match="DDBENCH_COMPILE=yes is unknown; set it to 1"):
+        compiled()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ddbench.core.ridge import add_bias, mean_diagonal, one_hot, ridge_dual, ridge_primal, solve_ridge
+from ddbench.core.ridge import add_bias, cholesky, mean_diagonal, one_hot, ridge_dual, ridge_primal, solve_ridge
 
 
 def problem(n, d, k=4):
@@ -49,3 +49,9 @@ def test_gradient_matches_finite_differences():
 def test_bias_and_one_hot():
     assert add_bias(torch.zeros(2, 3), 5.0).tolist() == [[0, 0, 0, 5]] * 2
     assert one_hot(torch.tensor([1, 0]), 3).tolist() == [[0, 1, 0], [1, 0, 0]]
+
+
+def test_a_kernel_without_a_factor_gives_nan_as_a_diverged_loss_does():
+    assert cholesky(torch.diag(torch.tensor([1.0, -1.0]))).isnan().all()
+    a = torch.tensor([[4.0, 2.0], [2.0, 3.0]])
+    assert torch.equal(cholesky(a), torch.linalg.cholesky(a))

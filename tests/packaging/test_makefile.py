@@ -16,7 +16,7 @@ def make(*arguments: str) -> str:
 
 def test_plain_make_lists_every_target():
     listed = make("--no-print-directory")
-    for target in ("help", "install", "bench", "paper", "test", "regress", "lint", "check", "clean"):
+    for target in ("help", "install", "bench", "paper", "test", "regress", "perf", "perf-gpu", "lint", "check", "clean"):
         assert f"make {target} " in listed
 
 
@@ -30,6 +30,16 @@ def test_plain_make_lists_every_target():
 )
 def test_bench_passes_its_variables(variables, expected):
     assert expected in " ".join(make("-n", "bench", *variables).split())
+
+
+def test_perf_gpu_needs_nothing_installed():
+    """The links that it puts on the path are the whole package."""
+    make("build/tree")
+    linked = ROOT / "build" / "tree" / "ddbench"
+    assert (linked / "__init__.py").resolve() == ROOT / "ddbench" / "__init__.py"
+    for folder in ("core", "methods", "evaluation", "backbones", "datasets", "benchmark"):
+        assert (linked / folder).resolve() == ROOT / folder
+    assert "--cases gpu --device cuda --out x" in make("-n", "perf-gpu", "ARGS=--out x")
 
 
 def test_paper_runs_every_suite_of_a_table_and_passes_its_arguments():

@@ -1,0 +1,129 @@
+"""The performance tool: a reduced run with real processes, and what becomes of a case that fails."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from ddbench.benchmark import perf, perf_measure
+from ddbench.benchmark.measure import Meter
+from ddbench.benchmark.perf_cases import PROFILES, SMOKE, Case
+from ddbench.core.backbone import BACKBONES
+from ddbench.core.method import METHODS, PROTOCOLS
+
+STEPS = Case("steps", "clpdd[augment=none,init=noise]", "mini_resnet_dino", 3, chunk=2, aim=0.01, at_most=3)
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """`--cases smoke` as a machine without pandas and open_clip runs it."""
+    absent, out = tmp_path_factory.mktemp("absent"), tmp_path_factory.mktemp("out")
+    for name in ("pandas", "open_clip"):
+        (absent / f"{name}.py").write_text("raise ImportError('not on the GPU machine')")
+    path = os.pathsep.join([str(absent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-P", "-m", "ddbench.benchmark.perf", "--cases", "smoke", "--device", "cpu", "--threads", "1"]
+    command += ["--budget-seconds", "1500", "--out", str(out)]  # seconds, unless other work holds the cores
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=1800)
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout
+
+
+def test_every_case_of_the_smoke_run_is_measured(smoke):
+    out, printed = smoke
+    rows = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+    assert [row["status"] for row in rows] == ["ok"] * len(SMOKE), (out / "log.txt").read_text()
+    assert all(0 < row["utilisation"] < 5 for row in rows if row["kind"] in ("steps", "features"))
+    assert printed.strip() == (out / "table.md").read_text().strip()
+    assert printed.count("\n| ") == len(SMOKE)  # a head and all but the product
+    assert torch.__version__.startswith(json.loads((out / "environment.json").read_text())["environment"]["torch_version"])
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+def test_cases_name_what_there_is_and_are_all_different(profile):
+    cases = PROFILES[profile]
+    for case in cases:
+        assert not case.backbone or BACKBONES.create(case.backbone)
+        registry = {"steps": METHODS, "probe": PROTOCOLS}.get(case.kind)
+        assert registry is None or registry.create(case.spec)
+    assert len({dataclasses.astuple(case) for case in cases}) == len(cases)
+
+
+def test_operations_are_those_of_one_step(make_backbone, monkeypatch):
+    """3 views in chunks of 2: all of them forward and back, the last one forward once more."""
+    backbone = BACKBONES.create(STEPS.backbone).load()
+    monkeypatch.setattr(perf_measure, "_load", lambda case, device: backbone)
+    row = perf_measure.steps(STEPS, torch.device("cpu"))
+    with torch.utils.flop_counter.FlopCounterMode(display=False) as forward:
+        backbone(torch.zeros(3, 3, 32, 32))
+    once = forward.get_total_flops()
+    assert 2.2 * once < row["flops"] < 2.5 * once + 10e6  # the solve and the outer loss on 2,000 real features: under 10 MFLOP
+    assert row["steps"] == 3
+    assert row["chunks"] == [2]
+
+
+def test_timed_steps_follow_the_warm_up_and_end_the_method():
+    timer = perf_measure.StepTimer(Meter(torch.device("cpu")), seconds=1000, at_most=5)
+    seen = []
+
+    def loop():
+        for step in range(1, 100):
+            seen.append(step)
+            timer(step, 100, 0.0)
+
+    with pytest.raises(perf_measure._Enough), timer:
+        loop()
+    assert seen[-1] == 4 + 5
+    assert timer.steps == 5
+    assert set(timer.meter.seconds) == {"warm-up", "steps"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(torch.OutOfMemoryError("CUDA out of memory"), "oom"), (ValueError("no"), "failed")]
+)
+def test_a_case_that_fails_is_a_row(error, status, monkeypatch):
+    def fail(case, device):
+        raise error
+
+    monkeypatch.setitem(perf_measure.MEASURES, "steps", fail)
+    row = perf_measure.row(STEPS)
+    assert row["status"] == status
+    assert str(error) in row["reason"]
+
+
+def test_a_method_without_enough_steps_is_a_row():
+    row = perf_measure.row(dataclasses.replace(STEPS, spec="clpdd[steps=2,augment=none,init=noise]"))
+    assert (row["status"], "ended before" in row["reason"]) == ("failed", True)
+
+
+@pytest.mark.parametrize(
+    ("code", "timeout", "status"),
+    [("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 60, "oom"), ("raise SystemExit(3)", 60, "failed"),
+     ("import time; time.sleep(60)", 0.5, "timeout")],
+)  # fmt: skip
+def test_a_process_that_dies_is_a_row(code, timeout, status, monkeypatch, tmp_path):
+    start = subprocess.run
+    monkeypatch.setattr(perf.subprocess, "run", lambda command, **how: start([sys.executable, "-c", code], **how))
+    with (tmp_path / "log").open("w") as log:
+        row = perf.in_fresh_process(STEPS, "cpu", None, timeout, log)
+    assert row["status"] == status
+    assert row["reason"]
+
+
+def test_cases_beyond_the_budget_are_listed_as_not_run(tmp_path, monkeypatch, capsys):
+    measured = {"status": "ok", "reason": None, "flops_per_cpu_second": 1e9, "dtype": "float32", "threads": 1}
+    now = [0.0]
+
+    def in_fresh_process(*args):
+        now[0] += 50
+        return dict(measured)
+
+    monkeypatch.setattr(perf, "clock", lambda: now[0])
+    monkeypatch.setattr(perf, "in_fresh_process", in_fresh_process)
+    perf.main(["--cases", "smoke", "--device", "cpu", "--out", str(tmp_path), "--budget-seconds", "60"])
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert [row["status"] for row in rows] == ["ok"] + ["not run"] * 4
+    assert capsys.readouterr().out.count("not run: ") == 4
