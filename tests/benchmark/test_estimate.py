@@ -15,7 +15,6 @@ from ddbench.benchmark.outline import outline, record_keys
 from ddbench.benchmark.plan import plan
 from ddbench.core.backbone import Backbone
 from ddbench.core.method import METHODS, PROTOCOLS
-from ddbench.methods.lgm import LGM
 
 COST = ViewCost(flops=100, saved_bytes=7, weight_bytes=1000, dim=6, stage_size=8, flops_per_second=50.0)
 
@@ -161,15 +160,3 @@ def test_methods_and_protocols_on_a_frozen_backbone_declare_their_work():
         assert METHODS.create(name).work(1000, 10, 1) is not None
     for name in ("linear-probe", "lgm-probe", "ridge-probe", "knn"):
         assert PROTOCOLS.create(name).work(10, False) is not None
-
-
-def test_the_declared_work_of_lgm_is_what_it_does(backbone, data, run, monkeypatch):
-    """Views that pass the network in a run, counted at its first layer."""
-    passed = []
-    backbone.network[0].register_forward_hook(lambda module, given, out: passed.append((len(out), out.requires_grad)))
-    run = dataclasses.replace(run, chunk=4)
-    method = LGM(steps=3, copies=2, grow_every=0)
-    method.distill(backbone, data, 1, run=run)
-    work = method.work(len(data.train), data.num_classes, 1)
-    assert sum(n for n, graph in passed if graph) == work.backward
-    assert sum(n for n, graph in passed if not graph) == work.forward
