@@ -53,7 +53,9 @@ def test_two_processes_record_the_set_of_one(command, options, one, tmp_path):
     assert (expected["environment"]["processes"], found["environment"]["processes"]) == (1, 2)
     images, reference = (DistilledSet.load(out / "sets" / r["set_hash"]).images for out, r in
                          ((tmp_path, found), (one, expected)))  # fmt: skip
-    assert (images - reference).norm() <= 1e-5 * reference.norm()  # rounding, after five steps of Adam
+    # One step's gradient agrees to 1e-6 (tests/core/test_parallel.py); Adam's first steps have the size of the learning rate
+    # whatever the gradient's is, so that the rounding of pixels with hardly any gradient shows.
+    assert (images - reference).norm() <= 5e-4 * reference.norm()
 
 
 def test_a_process_that_fails_ends_the_cell_with_a_reason(tmp_path):
