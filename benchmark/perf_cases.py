@@ -81,6 +81,7 @@ GPU = (
     steps(lgm(1), VIT, 1000),
     steps(CLPDD, VIT, 1000, ipc=10, chunk=500),
     steps(lgm(10), VIT, 1000),
+    steps("duet", VIT, 100),
 )
 
 _RESNET, _MINI_VIT = "mini_resnet_dino", "mini_vit_mae"
@@ -97,6 +98,7 @@ CPU = (
     steps(lgm(3), _RESNET, 1000),
     steps(lgm(10, "live"), _RESNET, 100),
     steps(CLPDD_COPIES, _RESNET, 1000),
+    steps("duet", _RESNET, 100),
 )
 
 SCALING = (  # three timed steps each

@@ -51,6 +51,8 @@ def test_two_processes_record_the_set_of_one(command, options, one, tmp_path):
     assert found["status"] == "ok"
     assert (found["config_hash"], found["steps"]) == (expected["config_hash"], expected["steps"])
     assert (expected["environment"]["processes"], found["environment"]["processes"]) == (1, 2)
+    assert expected["checkpoint_note"] is None
+    assert found["checkpoint_note"] == "no checkpoint: several processes distil this cell"
     images, reference = (DistilledSet.load(out / "sets" / r["set_hash"]).images for out, r in
                          ((tmp_path, found), (one, expected)))  # fmt: skip
     # One step's gradient agrees to 1e-6 (tests/core/test_parallel.py); Adam's first steps have the size of the learning rate

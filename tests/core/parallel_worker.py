@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from ddbench.core import parallel
 from ddbench.core.bank import FeatureBank
 from ddbench.core.engine import FeatureEngine
 from ddbench.core.images import Pixels
@@ -19,8 +20,12 @@ from ddbench.methods.lgm import LGM
 METHODS = {
     "lgm live": LGM(copies=3, steps=6, grow_every=2, lr=0.05, real_batch=7),
     "lgm bank": LGM(copies=3, steps=6, real="bank", real_views=2, lr=0.05, grow_every=0),
-    "clpdd": CLPDD(copies=2, steps=6),
+    "clpdd": CLPDD(copies=2, steps=6, lr=0.005),
 }
+
+
+def store_rank(out) -> None:
+    out[:] = 1 + parallel.rank()
 
 
 def results(folder: Path) -> dict[str, torch.Tensor]:
@@ -31,6 +36,7 @@ def results(folder: Path) -> dict[str, torch.Tensor]:
     backbone, data = conftest.tiny_backbone(), conftest.tiny_data()
     bank = FeatureBank(ArrayStore(folder / "features"), chunk=5)
     found = {"bank": bank.features(backbone, data, "train", view=View.parse("flip+crop+noise"), copies=2).clone()}
+    found["entry"] = bank.entry({"entry": "of the process that stores"}, (2, 3), store_rank).clone()
     images = Pixels(6, 16, torch.Generator().manual_seed(1))
     engine = FeatureEngine(backbone, [CENTRE, View.parse("flip+crop+noise")], 5)
     engine.step(images, lambda z: z.flatten(0, 1).std(0).sum(), torch.Generator().manual_seed(2))

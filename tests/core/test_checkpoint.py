@@ -13,6 +13,7 @@ from ddbench.core.optimise import Schedule, optimise
 from ddbench.core.run import Run
 from ddbench.core.views import CENTRE
 from ddbench.methods.clpdd import CLPDD
+from ddbench.methods.duet import Duet
 from ddbench.methods.lgm import LGM
 
 STEPS = 10
@@ -22,6 +23,7 @@ METHODS = [
     CLPDD(steps=STEPS, copies=2, real_batch=20, images="pixels"),
     LGM(**GROWING, real="live"),  # 48 train images and batches of 12: an epoch is 4 steps
     LGM(**GROWING, real="bank", real_views=2),
+    Duet(steps=STEPS, copies=2, real_batch=20),
 ]
 
 
@@ -58,10 +60,10 @@ class GoOn(Checkpoint):
 def distil(backbone, data, run):
     """Images that a method makes with a checkpoint, and the losses on the way."""
 
-    def distil(method, checkpoint):
+    def distil(method, checkpoint, chunk=None):
         losses = []
         fresh = dataclasses.replace(
-            run, streams=Streams(), checkpoint=checkpoint, progress=lambda step, steps, loss: losses.append(loss)
+            run, streams=Streams(), checkpoint=checkpoint, chunk=chunk, progress=lambda step, steps, loss: losses.append(loss)
         )
         return method.distill(backbone, data, 2, run=fresh).images, losses
 
@@ -69,7 +71,7 @@ def distil(backbone, data, run):
 
 
 @pytest.mark.parametrize("cut", [1, 3, 5, 6, 9])  # before, at and after growing; within an epoch and at its end
-@pytest.mark.parametrize("method", METHODS, ids=["clpdd", "clpdd-pixels", "lgm-live", "lgm-bank"])
+@pytest.mark.parametrize("method", METHODS, ids=["clpdd", "clpdd-pixels", "lgm-live", "lgm-bank", "duet"])
 def test_a_resumed_loop_ends_with_the_same_bits(distil, method, cut):
     images, losses = distil(method, Checkpoint())
     checkpoint = CutAfter(cut)
@@ -77,6 +79,18 @@ def test_a_resumed_loop_ends_with_the_same_bits(distil, method, cut):
         distil(method, checkpoint)
     resumed, rest = distil(method, GoOn(checkpoint.saved))
     assert rest == losses[cut:]
+    assert torch.equal(resumed, images)
+
+
+@pytest.mark.parametrize("method", [METHODS[0], METHODS[-1]], ids=["clpdd", "duet"])
+def test_a_resumed_loop_keeps_its_chunks(distil, method):
+    """Another size, such as what fits into less GPU memory, would sum in another order."""
+    images, losses = distil(method, Checkpoint(), chunk=5)
+    checkpoint = CutAfter(4)
+    with pytest.raises(Cut):
+        distil(method, checkpoint, chunk=5)
+    resumed, rest = distil(method, GoOn(checkpoint.saved), chunk=3)
+    assert rest == losses[4:]
     assert torch.equal(resumed, images)
 
 

@@ -32,9 +32,8 @@ def two(tmp_path_factory):
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
 
 
-# Relative to the norm. Adam divides by the root of the second moment, which magnifies rounding where gradients are near
-# zero: another chunk size moves the images of clpdd as much.
-TOLERANCES = {"bank": 1e-6, "gradient": 1e-6, "lgm live": 1e-6, "lgm bank": 1e-6, "clpdd": 1e-5}
+# Relative to the norm; the worker's learning rate is small, because Adam magnifies rounding where gradients are near zero.
+TOLERANCES = {"bank": 1e-6, "entry": 0, "gradient": 1e-6, "lgm live": 1e-6, "lgm bank": 1e-6, "clpdd": 1e-6}
 
 
 @pytest.mark.parametrize(("name", "tolerance"), TOLERANCES.items())

@@ -40,6 +40,12 @@ def test_a_step_adds_the_objectives_of_all_backbones_and_the_anchor(make_backbon
     torch.testing.assert_close(images.signal.grad, gradient, rtol=1e-4, atol=1e-6)
 
 
+def test_each_backbone_has_chunks_of_its_own(make_backbone):
+    ensemble = Ensemble([FeatureEngine(make_backbone(dim=dim), [CENTRE], 9) for dim in (12, 7)], 8.0, torch.rand(5, 3, 16, 16))
+    ensemble.use([4, 2])
+    assert (ensemble.in_use, ensemble.chunks, ensemble.chunk) == ([4, 2], [4, 2], 2)
+
+
 def test_without_anchor_and_further_backbones_it_is_clpdd(backbone, data, run):
     alone = dataclasses.replace(QUICK, anchor=0.0).distill(backbone, data, 2, run=run)
     parameters = {f.name: getattr(QUICK, f.name) for f in dataclasses.fields(CLPDD)}
