@@ -12,7 +12,7 @@ backbone. Duet minimises three things over the same images X, which start from t
 - `also` adds the same two losses under further backbones. A transfer column of such a set counts only for the backbones
   that are not named.
 
-Figures, the ablation of each part, and what does not work: docs/duet.md.
+The suite that takes each part away, and what does not work: docs/duet.md.
 """
 
 from collections.abc import Sequence
