@@ -60,7 +60,16 @@ def store(cell: Cell, dset: DistilledSet, out: Path) -> None:
         dset.save(folder)
 
 
-_OURS = {"method", "method_spec", "params", "distill_backbone", "distill_backbone_spec", "ipc", "distill_seed"}
+_OURS = {
+    "method",
+    "method_spec",
+    "method_version",
+    "params",
+    "distill_backbone",
+    "distill_backbone_spec",
+    "ipc",
+    "distill_seed",
+}
 
 
 def _ours(dset: DistilledSet) -> dict[str, Any]:
@@ -73,6 +82,7 @@ def _foreign(dset: DistilledSet, name: str) -> dict[str, Any]:
     return {
         "method": METHOD,
         "method_spec": f"{METHOD}[file={name}]",
+        "method_version": 1,
         "params": {"set_fingerprint": dset.fingerprint()},
         "distill_backbone": None,
         "distill_backbone_spec": None,

@@ -65,6 +65,7 @@ class StepTimer:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._count.close()  # still open where a loop ends before the step after the counted one
         self._open.close()
 
     def __call__(self, step: int, steps: int, loss: float | None) -> None:

@@ -229,8 +229,8 @@ class CellRun:
 
 # Identity that a set carries with it, so that the folder explains itself without the records.
 _PROVENANCE = (
-    "method", "method_spec", "params", "distill_backbone", "distill_backbone_spec", "dataset", "dataset_fingerprint",
-    "ipc", "distill_seed", "cell_hash",
+    "method", "method_spec", "method_version", "params", "distill_backbone", "distill_backbone_spec", "dataset",
+    "dataset_fingerprint", "ipc", "distill_seed", "cell_hash",
 )  # fmt: skip
 
 

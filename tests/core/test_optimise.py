@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ddbench.core import optimise as optimise_module
-from ddbench.core.checkpoint import Checkpoint
+from ddbench.core.checkpoint import Checkpoint, Streams
 from ddbench.core.engine import FeatureEngine
 from ddbench.core.errors import Diverged
 from ddbench.core.images import Pixels, Pyramid
@@ -65,7 +65,7 @@ def test_late_losses_save_and_diverge_as_those_read_at_once(backbone, run, monke
     def outcome(late):
         monkeypatch.setattr(optimise_module, "Losses", lambda *args, **_: Losses(*args, late=late))
         place, reported = Keeping(), []
-        fresh = dataclasses.replace(run, checkpoint=place, progress=lambda *step: reported.append(step))
+        fresh = dataclasses.replace(run, checkpoint=place, streams=Streams(), progress=lambda *step: reported.append(step))
         images = Pyramid(2, 16, torch.Generator().manual_seed(0), start=1)
         objective_at = lambda step: lambda z: z.square().sum() / (step != 7)  # noqa: E731
         with pytest.raises(Diverged) as raised:
