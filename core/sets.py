@@ -139,9 +139,7 @@ class DistilledSet:
 
         Raises `UserError` for a folder that is not a set, is truncated, or refers to other data.
         """
-        folder = Path(folder)
-        if not (folder / "set.json").is_file() or not (folder / "set.safetensors").is_file():
-            raise UserError(f"{folder} is not a distilled set: it must hold set.json and set.safetensors")
+        folder = existing_set(folder)
         try:
             card = json.loads((folder / "set.json").read_text())
             tensors = load_file(folder / "set.safetensors")
@@ -174,6 +172,14 @@ class DistilledSet:
         if self.extras:
             digest.update(json.dumps(self.extras, sort_keys=True).encode())
         return digest.hexdigest()
+
+
+def existing_set(folder: str | Path) -> Path:
+    """The folder of a set. Raises `UserError` for one that does not hold a set's files."""
+    folder = Path(folder)
+    if not (folder / "set.json").is_file() or not (folder / "set.safetensors").is_file():
+        raise UserError(f"{folder} is not a distilled set: it must hold set.json and set.safetensors")
+    return folder
 
 
 def _referred(folder: Path, card: dict, tensors: dict[str, Tensor], data: ImageData | None) -> Images:

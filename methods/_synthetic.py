@@ -1,6 +1,6 @@
 """What the methods that optimise images share: where the images start."""
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -22,18 +22,30 @@ def refuse_growth_from_images(init: Init, grow_every: int) -> None:
         raise UserError(f"init={init} starts with all pyramid levels: give grow_every=0, or init=noise")
 
 
-def starting_images(
-    backbone: Backbone, data: ImageData, ipc: int, run: Run, *, images: Images, init: Init, grow_every: int, decorrelate: bool
-) -> Pixels | Pyramid:
-    """`ipc` images per class, class by class, on the run's device.
+class Parametrised(Protocol):
+    """The parameters by which a method says how its images are stored and where they start."""
+
+    @property
+    def images(self) -> Images: ...
+    @property
+    def init(self) -> Init: ...
+    @property
+    def grow_every(self) -> int: ...
+    @property
+    def decorrelate(self) -> bool: ...
+
+
+def starting_images(method: Parametrised, backbone: Backbone, data: ImageData, ipc: int, run: Run) -> Pixels | Pyramid:
+    """`ipc` images per class, class by class, on the run's device, as `method` asks for them.
 
     `noise`: random, a pyramid growing from one pixel where `grow_every` is not 0. `centroid`: the real images nearest to each
     class mean; a class with fewer images than `ipc` gives some twice.
     """
     size, generator = backbone.spec.stage_size, run.generator("initial images")
     n = ipc * data.num_classes
-    start = initial_images(images, n, size, generator, decorrelate=decorrelate, growing=grow_every > 0)
-    if init == "centroid":
+    growing = method.grow_every > 0
+    start = initial_images(method.images, n, size, generator, decorrelate=method.decorrelate, growing=growing)
+    if method.init == "centroid":
         z = run.bank.features(backbone, data, "train")[0]
         chosen = torch.cat([nearest_in_class(z, data.train.labels == c, ipc) for c in range(data.num_classes)])
         start.start_from(stage(data.train.images[chosen], size), generator)

@@ -95,10 +95,7 @@ class CLPDD(Method):
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         labels = class_labels(data.num_classes, ipc)
-        images = starting_images(
-            backbone, data, ipc, run,
-            images=self.images, init=self.init, grow_every=self.grow_every, decorrelate=self.decorrelate,
-        )  # fmt: skip
+        images = starting_images(self, backbone, data, ipc, run)
         engine = FeatureEngine(backbone, self.views(), run.chunk_size)
         bank = self.real_features(backbone, data, run)
         real = RealBatches.of(bank, data.train.labels, self.real_batch, self.balanced, run.device)

@@ -115,10 +115,7 @@ class Duet(CLPDD):
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         labels = class_labels(data.num_classes, ipc)
-        images = starting_images(
-            backbone, data, ipc, run,
-            images=self.images, init=self.init, grow_every=self.grow_every, decorrelate=self.decorrelate,
-        )  # fmt: skip
+        images = starting_images(self, backbone, data, ipc, run)
         others = [BACKBONES.create(name).load().to(run.device) for name in self.also.split("+") if name]
         backbones = [backbone, *others]
         engines = [FeatureEngine(each, self.views(), run.chunk_size) for each in backbones]

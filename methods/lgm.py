@@ -90,10 +90,7 @@ class LGM(Method):
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         labels = class_labels(data.num_classes, ipc)
-        images = starting_images(
-            backbone, data, ipc, run,
-            images=self.images, init=self.init, grow_every=self.grow_every, decorrelate=self.decorrelate,
-        )  # fmt: skip
+        images = starting_images(self, backbone, data, ipc, run)
         view = View.parse(self.augment, self.noise_mean)
         engine = FeatureEngine(backbone, [view] * self.copies if view.random else [CENTRE], run.chunk_size)
         targets = one_hot(labels, data.num_classes).repeat(len(engine.views), 1).to(run.device)

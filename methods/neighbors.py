@@ -6,7 +6,6 @@ shows how much of a distilled set's worth is in what its images show, and how mu
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated, Self
 
 import torch
@@ -16,11 +15,11 @@ from torch import Tensor
 
 from ..core.backbone import Backbone
 from ..core.data import ImageData, stage
-from ..core.errors import Unsupported, UserError
+from ..core.errors import Unsupported
 from ..core.method import METHODS, Method, Work
 from ..core.params import spec_string
 from ..core.run import Run
-from ..core.sets import DistilledSet, real_set
+from ..core.sets import DistilledSet, existing_set, real_set
 from ..core.views import centre
 
 
@@ -36,8 +35,7 @@ def _known_method(spec: str) -> str:
 
 
 def _set_folder(folder: str) -> str:
-    if not (Path(folder) / "set.json").is_file():
-        raise UserError(f"{folder} is not a distilled set: it must hold set.json and set.safetensors")
+    existing_set(folder)
     return folder
 
 

@@ -1,5 +1,7 @@
 """Where synthetic images start."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ from ddbench.methods._synthetic import nearest_in_class, starting_images
 
 def start(backbone, data, ipc, run, **changes):
     facts = {"images": "pyramid", "init": "noise", "grow_every": 0, "decorrelate": True}
-    return starting_images(backbone, data, ipc, run, **{**facts, **changes})
+    return starting_images(SimpleNamespace(**{**facts, **changes}), backbone, data, ipc, run)
 
 
 @pytest.mark.parametrize("images", ["pyramid", "pixels"])
