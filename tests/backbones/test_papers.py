@@ -11,22 +11,12 @@ import torch
 from safetensors.torch import save_file
 
 from ddbench.backbones._releases import RELEASES
-from ddbench.core.backbone import BACKBONES, IMAGENET_MEAN, Backbone
-from ddbench.core.errors import UserError
+from ddbench.core.backbone import BACKBONES, IMAGENET_MEAN
+
+from .conftest import load, message
 
 LGM = ("clip_vitb16", "dinov2_vitb14", "eva02_vitb14", "mocov3_vitb16")
 SMALL = "architecture=vit_tiny_patch16_224,args=depth:1,input_size=32"
-
-
-def load(spec: str) -> Backbone:
-    return BACKBONES.create(spec).load()
-
-
-def message(spec: str) -> str:
-    with pytest.raises(UserError) as error:
-        load(spec)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 @pytest.fixture

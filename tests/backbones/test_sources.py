@@ -7,20 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ddbench.core.backbone import BACKBONES, Backbone
-from ddbench.core.errors import UserError
+from ddbench.core.backbone import BACKBONES
 from ddbench.core.params import spec_string
 
-
-def load(spec: str) -> Backbone:
-    return BACKBONES.create(spec).load()
-
-
-def message(spec: str) -> str:
-    with pytest.raises(UserError) as error:
-        load(spec)
-    assert "\n" not in str(error.value)
-    return str(error.value)
+from .conftest import load, message
 
 
 @pytest.fixture
