@@ -39,13 +39,13 @@ def plan(suite: Suite, *, device: str = "auto") -> list[Cell]:
         raise UserError("no mini backbone is installed; name a backbone")
     known = cards([*names, *(suite.eval_backbones or [])])
     sources = [DATASETS.create(spec) for spec in suite.datasets]
-    evaluations = _evaluations(protocols, [known[name] for name in suite.eval_backbones or names])
+    evaluations = _unique(_evaluations(protocols, [known[name] for name in suite.eval_backbones or names]))
     distillers = _unique([known[name] for name in names])
     found: dict[str, Cell] = {}
     for source in sources:
         data = source.load()
         for seed, ipc, method, card in grid(suite, methods, distillers):
-            seen = [e for e in _unique(evaluations) if suite.transfer or card is None or e.eval_backbone in (None, card[0])]
+            seen = [e for e in evaluations if suite.transfer or card is None or e.eval_backbone in (None, card[0])]
             if not seen and card is not None:
                 raise UserError(f"transfer: false evaluates sets of {card[0]} on it alone; name it in eval_backbones too")
             cell = _cell(method, card, source, data, ipc, seed, kind, seen)

@@ -17,13 +17,13 @@ def dry_run(suite: Any, out: Path, device: str) -> int:
     kind = device_kind(device)
     outlines = outline(suite)
     done = record_keys(load_records([out])) if (out / FILE).exists() else set()
-    sizes = estimate.known_sizes(cell.dataset for cell in outlines)
     try:
         _planned(plan(suite, device=device), out)
     except NotHere as missing:
         print(f"not here yet: {missing}")
         _outlined(outlines, done)
     left = [cell.left(done) for cell in outlines]
+    sizes = estimate.known_sizes(cell.dataset for cell in left if cell.evaluations)
     found = estimate.estimate(left, sizes, kind)
     print("\n".join(estimate.report(found, kind, suite.timeout)))
     return 0
