@@ -157,6 +157,23 @@ def flat_weights(student: nn.Module) -> Tensor:
     return parameters_to_vector(student.parameters()).clone()
 
 
+def flat_state(module: nn.Module) -> Tensor:
+    """A copy of all weights and running statistics as one float32 vector on the CPU."""
+    return torch.cat([value.detach().flatten().cpu() for value in _state(module)])
+
+
+@torch.no_grad()
+def set_flat_state(module: nn.Module, state: Tensor) -> None:
+    """Put back what `flat_state` gave."""
+    values = _state(module)
+    for value, part in zip(values, state.split([value.numel() for value in values]), strict=True):
+        value.copy_(part.view_as(value))
+
+
+def _state(module: nn.Module) -> list[Tensor]:
+    return [value for value in module.state_dict().values() if value.is_floating_point()]
+
+
 def imitation_loss(student: nn.Module) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """Mean squared error, over images and dimensions, of `student` with parameters theta `(p,)` on images and targets."""
     shapes = {name: parameter.shape for name, parameter in student.named_parameters()}

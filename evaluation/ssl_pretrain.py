@@ -13,7 +13,7 @@ whole student as KRR-ST does. Nothing is selected on the test split.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Annotated, ClassVar, Literal
 
@@ -27,7 +27,8 @@ from ..core.method import PROTOCOLS, Evaluation, Protocol
 from ..core.params import Count, NonNegative
 from ..core.run import Run, derive_seed
 from ..core.sets import DistilledSet
-from ..core.students import Student, StudentSpec, build_student
+from ..core.store import Rows
+from ..core.students import Student, StudentSpec, build_student, flat_state, set_flat_state
 from ._lbfgs import fit_probe
 from ._students import Recipe, accuracies, balanced_subset, fine_tune, imitate, student_features
 
@@ -101,15 +102,33 @@ class SSLPretrain(Protocol):
         return Evaluation(next(iter(parts.values())), parts=parts)
 
     def pretrained(self, dset: DistilledSet, seed: int, run: Run) -> Student:
-        """A student of `seed` after the recipe; its initial weights and batch orders do not depend on the set."""
+        """A student of `seed` after the recipe; its initial weights and batch orders do not depend on the set.
+
+        It is an entry of the feature bank: one pre-training serves every target, fraction of labels and readout.
+        """
         dim = dset.targets.shape[1] if dset.targets is not None else 1  # the empty set has no targets
         student = build_student(self.student, self.size, dim, derive_seed(run.seed, f"student {seed}")).to(run.device)
+        if not len(dset):
+            return student
         recipe = RECIPES[self.recipe]
         if recipe.learned_rate:
             recipe = replace(recipe, lr=dset.extras.get("student_lr", recipe.lr))
         if self.steps is not None:
             recipe = replace(recipe, steps=self.steps)
-        imitate(student, dset, self.size, recipe, run.generator(f"batches of student {seed}"))
+
+        def fill(out: Rows) -> None:
+            imitate(student, dset, self.size, recipe, run.generator(f"batches of student {seed}"))
+            out[0] = flat_state(student).numpy()
+
+        facts = {
+            "entry": "pre-trained student",
+            "set": [dset.fingerprint(), dset.provenance.get("dataset_fingerprint")],  # the latter: whose images it refers to
+            "recipe": asdict(recipe),
+            "student": [self.student, self.size, run.seed, seed],
+            "device": run.device.type,
+            "layout": 1,  # raised when the computation changes
+        }
+        set_flat_state(student, run.bank.entry(facts, (1, len(flat_state(student))), fill)[0])
         return student
 
     def probe(self, student_of: StudentOf, data: ImageData, shares: list[float], seed: int, run: Run) -> list[float]:

@@ -9,10 +9,13 @@ import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from ddbench.core.bank import FeatureBank
 from ddbench.core.data import stage
 from ddbench.core.errors import UserError
 from ddbench.core.method import METHODS, PROTOCOLS
+from ddbench.core.run import Run
 from ddbench.core.sets import DistilledSet
+from ddbench.core.store import ArrayStore
 from ddbench.core.students import build_student
 from ddbench.evaluation._lbfgs import fit_probe
 from ddbench.evaluation._students import Recipe, accuracies, balanced_subset, fine_tune, imitate
@@ -112,12 +115,39 @@ def test_pre_training_learns_the_targets(taught, run):
     assert errors < 0.5 * taught.targets.square().mean()
 
 
-def test_it_repeats_exactly_and_reports_each_share_of_labels(data, run, taught):
+def test_it_repeats_exactly_and_reports_each_share_of_labels(data, run, taught, tmp_path):
     found = QUICK.evaluate(None, data, taught, run=run)
-    assert found == QUICK.evaluate(None, data, taught, run=run)
+    assert found == QUICK.evaluate(None, data, taught, run=run), "with the stored students"
+    assert found == QUICK.evaluate(None, data, taught, run=Run(bank=FeatureBank(ArrayStore(tmp_path / "other"))))
     assert list(found.parts) == ["25% labels", "100% labels"]
     assert found.top1_per_seed == found.parts["25% labels"]
     assert len(found.top1_per_seed) == 2
+
+
+def test_one_pre_training_serves_all_readouts_and_each_set_recipe_and_seed_has_its_own(data, run, taught):
+    before = len(run.bank.misses)
+    QUICK.evaluate(None, data, taught, run=run)
+    dataclasses.replace(QUICK, labels="50", readout="finetune", tune_steps=1).evaluate(None, data, taught, run=run)
+    assert len(run.bank.misses) == before + QUICK.seeds
+    for protocol, dset in (
+        (dataclasses.replace(QUICK, steps=59), taught),
+        (dataclasses.replace(QUICK, student="convnet[widths=8-4]"), taught),
+        (QUICK, dataclasses.replace(taught, targets=2 * taught.targets)),
+        (QUICK, dataclasses.replace(taught, images=1 - taught.images)),
+    ):
+        before = len(run.bank.misses)
+        protocol.pretrained(dset, 0, run)
+        assert len(run.bank.misses) == before + 1
+
+
+def test_a_stored_student_is_the_trained_one_with_its_running_statistics(data, run, taught):
+    protocol = dataclasses.replace(QUICK, student="convnet[widths=8-8,norm=batch]")
+    trained = protocol.pretrained(taught, 0, run).eval()
+    stored = protocol.pretrained(taught, 0, run).eval()
+    assert torch.equal(trained(taught.images), stored(taught.images))
+    fresh = build_student(protocol.student, 8, 12, seed=0)
+    found, untouched = (dict(student.named_buffers())["encoder.1.running_mean"] for student in (stored, fresh))
+    assert not torch.equal(found, untouched)
 
 
 def test_the_empty_set_leaves_the_student_as_it_was(taught, run):
