@@ -20,6 +20,7 @@ views, with a weaker one; their losses are added. The first is what a probe trai
 a closed-form probe meets; either alone makes a set that fails under the other protocol.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -94,20 +95,24 @@ class CLPDD(Method):
         return Work(views + train * self.real_views, views, ("train",), classes * ipc)
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
-        labels = class_labels(data.num_classes, ipc)
         images = starting_images(self, backbone, data, ipc, run)
         engine = FeatureEngine(backbone, self.views(), run.chunk_size)
+        score = self.scored(backbone, data, ipc, run)
+        generator = run.generator("real batches")
+        found = optimise(images, engine, lambda step: score(generator), Schedule(self.steps, self.lr, self.grow_every), run)
+        return DistilledSet(found, class_labels(data.num_classes, ipc), data.class_names)
+
+    def scored(self, backbone: Backbone, data: ImageData, ipc: int, run: Run) -> Callable[[torch.Generator], Objective]:
+        """The objective on a batch of real features that the generator draws."""
         bank = self.real_features(backbone, data, run)
         real = RealBatches.of(bank, data.train.labels, self.real_batch, self.balanced, run.device)
-        generator = run.generator("real batches")
-        targets = one_hot(labels, data.num_classes).to(run.device)
+        targets = one_hot(class_labels(data.num_classes, ipc), data.num_classes).to(run.device)
 
-        def objective_at(step: int) -> Objective:
+        def draw(generator: torch.Generator) -> Objective:
             z_real, y_real = real.draw(generator)
             return lambda z: self.objective(z, targets, z_real, y_real)
 
-        found = optimise(images, engine, objective_at, Schedule(self.steps, self.lr, self.grow_every), run)
-        return DistilledSet(found, labels, data.class_names)
+        return draw
 
     def objective(self, z: Tensor, targets: Tensor, z_real: Tensor, y_real: Tensor) -> Tensor:
         """Weighted mean of the outer losses of the probes of synthetic features z `(v, n, d)`, targets `(n, k)`; a scalar."""

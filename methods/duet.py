@@ -30,8 +30,6 @@ from ..core.errors import UserError
 from ..core.method import METHODS, Work
 from ..core.optimise import Schedule, optimise, render_all
 from ..core.params import Count, NonNegative, Positive
-from ..core.real import RealBatches
-from ..core.ridge import one_hot
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
 from ._synthetic import starting_images
@@ -114,23 +112,12 @@ class Duet(CLPDD):
         return None if self.also else super().work(train, classes, ipc)
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
-        labels = class_labels(data.num_classes, ipc)
         images = starting_images(self, backbone, data, ipc, run)
-        others = [BACKBONES.create(name).load().to(run.device) for name in self.also.split("+") if name]
-        backbones = [backbone, *others]
+        backbones = [backbone, *(BACKBONES.create(name).load().to(run.device) for name in self.also.split("+") if name)]
         engines = [FeatureEngine(each, self.views(), run.chunk_size) for each in backbones]
-        banks = [self.real_features(each, data, run) for each in backbones]
-        real = [RealBatches.of(bank, data.train.labels, self.real_batch, self.balanced, run.device) for bank in banks]
+        scores = [self.scored(each, data, ipc, run) for each in backbones]
         generator = run.generator("real batches")
-        targets = one_hot(labels, data.num_classes).to(run.device)
-
-        def objective_at(step: int) -> list[Objective]:
-            return [self.against(*batches.draw(generator), targets) for batches in real]
-
         ensemble = Ensemble(engines, self.anchor, render_all(images, run.chunk_size))
-        found = optimise(images, ensemble, objective_at, Schedule(self.steps, self.lr, self.grow_every), run)
-        return DistilledSet(found, labels, data.class_names)
-
-    def against(self, z_real: Tensor, y_real: Tensor, targets: Tensor) -> Objective:
-        """The two losses as a function of synthetic features, for one batch of real ones."""
-        return lambda z: self.objective(z, targets, z_real, y_real)
+        schedule = Schedule(self.steps, self.lr, self.grow_every)
+        found = optimise(images, ensemble, lambda step: [score(generator) for score in scores], schedule, run)
+        return DistilledSet(found, class_labels(data.num_classes, ipc), data.class_names)
