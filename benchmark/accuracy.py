@@ -36,7 +36,7 @@ def accuracy(group: Frame, title: str = "Accuracy", what: str = "top-1", *notes:
     """
     if group["eval_backbone"].isna().all():
         return _accuracy_by_part(group)
-    backbones = list(dict.fromkeys(group["eval_backbone"]))
+    backbones = sorted(group["eval_backbone"].dropna().unique())
     columns = [*backbones, *(["own", "transfer"] if group["distill_backbone"].notna().any() else []), "mean"]
 
     def values(rows: Frame) -> list[Value]:

@@ -1,6 +1,6 @@
 """Results that travel: a run folder's records as one small JSON file, merged into another folder, by pull request for instance.
 
-A bundle holds records only, one per line and in the order of their hashes, so that two versions of it differ line by line.
+A bundle holds records only, one per line and in an order of their own, so that two versions of it differ line by line.
 Merging checks everything before it writes anything: protocol versions must be those of this program, and a configuration
 that is there already must have the same result.
 """
@@ -35,7 +35,7 @@ class Merged:
 
 def export(folder: Path, file: Path) -> int:
     """Write the records of a run folder into the bundle `file`; returns how many. Raises `UserError`."""
-    records = sorted(load_records([folder]), key=lambda record: record["config_hash"])
+    records = sorted(load_records([folder]), key=_place)
     lines = ",\n".join(json.dumps(jsonable(record), sort_keys=True, allow_nan=False) for record in records)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -43,6 +43,13 @@ def export(folder: Path, file: Path) -> int:
     except OSError as error:
         raise UserError(f"cannot write {file}: {error.strerror}; choose another --out") from None
     return len(records)
+
+
+def _place(record: dict[str, Any]) -> tuple[str, ...]:
+    """Where a record stands in a bundle: by what it is about, in the order in which tables are read."""
+    numbers = (f"{record[name] or 0:09d}" for name in ("ipc", "distill_seed"))
+    names = ("dataset", "method_spec", "distill_backbone", "protocol_spec", "eval_backbone", "config_hash")
+    return (*numbers, *(record[name] or "" for name in names))
 
 
 def merge(bundles: Sequence[Path], into: Path) -> Merged:

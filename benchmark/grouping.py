@@ -8,13 +8,13 @@ from .values import MISSING, Column, Frame
 
 
 def rows_of(group: Frame, means: bool = True) -> list[tuple[tuple[str, str], Frame]]:
-    """Rows in reading order: sets of no backbone (the floor), then each method, then the full data (the ceiling).
+    """Rows in reading order: sets of no backbone (the floor), then each method, its backbones by name, then the full data.
 
     `means` adds one row per method with its mean over distil backbones.
     """
     floor, middle, ceiling = [], [], []
     for method, of_method in group.groupby("method_spec", sort=False):
-        parts = [((str(method), str(b)), part) for b, part in of_method.groupby("distill_backbone", sort=False)]
+        parts = [((str(method), str(b)), part) for b, part in of_method.groupby("distill_backbone")]
         unbound = of_method[of_method["distill_backbone"].isna()]
         if len(unbound):
             whole = unbound["ipc"].isna().all() and not (unbound["n_images"] == 0).all()  # the empty set has no IPC either
