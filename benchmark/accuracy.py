@@ -40,12 +40,9 @@ def accuracy(group: Frame, title: str = "Accuracy", what: str = "top-1", *notes:
     columns = [*backbones, *(["own", "transfer"] if group["distill_backbone"].notna().any() else []), "mean"]
 
     def values(rows: Frame) -> list[Value]:
-        distil = rows["distill_backbone"].dropna().unique()
-        own, bound = rows["distill_backbone"] == rows["eval_backbone"], rows["distill_backbone"].notna()
-        each, owned = max(1, len(distil)), sum(name in backbones for name in distil)
+        each = max(1, rows["distill_backbone"].nunique())
         cells = {name: mean_value(rows[rows["eval_backbone"] == name], each) for name in backbones}
-        cells["own"] = mean_value(rows[own], owned)
-        cells["transfer"] = mean_value(rows[bound & ~own], len(distil) * len(backbones) - owned)
+        cells["own"], cells["transfer"] = own_and_transfer(rows, backbones)
         cells["mean"] = mean_value(rows, each * len(backbones))
         return [cells[name] for name in columns]
 
@@ -60,6 +57,14 @@ def accuracy(group: Frame, title: str = "Accuracy", what: str = "top-1", *notes:
         *conditions(group, timed=False),
     ]
     return Table(f"{title}: {place_of(group)}, {first['protocol_spec']}", caption, columns, rows, facts=facts_of(group))
+
+
+def own_and_transfer(rows: Frame, backbones: list[str]) -> tuple[Value, Value]:
+    """Means over the pairs where the distil backbone judges its own sets, and over all other pairs with `backbones`."""
+    distil = rows["distill_backbone"].dropna().unique()
+    own, bound = rows["distill_backbone"] == rows["eval_backbone"], rows["distill_backbone"].notna()
+    owned = sum(name in backbones for name in distil)
+    return mean_value(rows[own], owned), mean_value(rows[bound & ~own], len(distil) * len(backbones) - owned)
 
 
 def relative(group: Frame) -> Table:

@@ -13,11 +13,13 @@ from ..core.errors import UserError
 from .accuracy import accuracy, relative, with_groups, worst_group
 from .grouping import facts_of, nested, one_per_set, place_of, row_labels, rows_of
 from .provenance import conditions
+from .summary import summary
 from .values import Frame, Table, Value, count_text, plain_value
 
 
 def tables(records: Sequence[dict], metric: str = "top1", protocol: str | None = None) -> list[Table]:
-    """The tables of `metric`: per (dataset, IPC, protocol) for accuracies, per (dataset, IPC) for `seconds` and `memory`.
+    """The tables of `metric`: per (dataset, IPC, protocol) for accuracies, per (dataset, IPC) for `seconds`, `memory`
+    and `summary`.
 
     `protocol` keeps the evaluations of one protocol (name or spec). Raises `UserError` where there is nothing to show, or
     where a table would mix what cannot be compared.
@@ -28,6 +30,7 @@ def tables(records: Sequence[dict], metric: str = "top1", protocol: str | None =
         "relative": relative,
         "seconds": speed,
         "memory": memory,
+        "summary": summary,
     }
     if metric not in builders:
         raise UserError(f"unknown metric {metric!r}; choose one of {', '.join(builders)}")
@@ -38,7 +41,7 @@ def tables(records: Sequence[dict], metric: str = "top1", protocol: str | None =
     if metric == "worst_group":
         chosen = with_groups(chosen)
     frame: Frame = pd.DataFrame(chosen)
-    keys = ["dataset"] if metric in ("seconds", "memory") else ["dataset", "protocol_spec"]
+    keys = ["dataset"] if metric in ("seconds", "memory", "summary") else ["dataset", "protocol_spec"]
     built = []
     for _, group in frame.groupby(keys, sort=False):
         check_comparable(group)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ._shared import add_overrides, command
 
-METRICS = ("top1", "worst_group", "relative", "seconds", "memory")
+METRICS = ("top1", "worst_group", "relative", "seconds", "memory", "summary")
 FORMATS = ("text", "md", "csv", "latex", "json")
 
 
