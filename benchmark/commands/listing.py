@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import inspect
 import json
+import re
 from typing import Any, get_type_hints
 
 from ._shared import add_plugins, command, load_plugins
@@ -53,8 +54,9 @@ def describe(kind: str, name: str) -> dict[str, Any]:
     facts: dict[str, Any] = {"name": name, "summary": summary(cls), "module": cls.__module__}
     if isinstance(version := getattr(cls, "version", None), int):
         facts["version"] = version
-    hints = get_type_hints(cls, include_extras=True)
-    facts["parameters"] = [_parameter(field, hints[field.name]) for field in dataclasses.fields(cls) if field.init]
+    hints, helps = get_type_hints(cls, include_extras=True), comments(cls)
+    fields = [field for field in dataclasses.fields(cls) if field.init]
+    facts["parameters"] = [_parameter(field, hints[field.name]) | {"help": helps.get(field.name, "")} for field in fields]
     return facts
 
 
@@ -62,6 +64,18 @@ def summary(cls: type) -> str:
     """First line of the docstring; a dataclass without one has a generated signature, which is no summary."""
     text = inspect.getdoc(cls) or ""
     return "" if text.startswith(f"{cls.__name__}(") else text.partition("\n")[0]
+
+
+def comments(cls: type) -> dict[str, str]:
+    """What the source says of each parameter, in a comment on the line that declares it; a subclass goes before its base."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        try:
+            source = inspect.getsource(base)
+        except (OSError, TypeError):  # built in, or made without a file
+            continue
+        found |= {match[1]: match[2] for match in re.finditer(r"^    (\w+): [^#\n]*# (.+)$", source, re.MULTILINE)}
+    return found
 
 
 def type_name(hint: Any) -> str:
@@ -81,6 +95,8 @@ def type_name(hint: Any) -> str:
 
 
 def _bound(bound: Any) -> str:
+    if metadata := getattr(bound, "metadata", None):  # of a pydantic field
+        return " ".join(filter(None, map(_bound, metadata)))
     for attribute, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<=")):
         if (limit := getattr(bound, attribute, None)) is not None:
             return f"{sign} {limit}"
@@ -100,7 +116,9 @@ def _parameter(field: dataclasses.Field, hint: Any) -> dict[str, Any]:
 
 def _line(parameter: dict[str, Any]) -> str:
     if parameter.get("required"):
-        return f"{parameter['name']}: {parameter['type']} (required)"
-    default = parameter["default"]
-    shown = "none" if default is None else str(default).lower() if isinstance(default, bool) else default
-    return f"{parameter['name']} = {shown}   ({parameter['type']})"
+        line = f"{parameter['name']}: {parameter['type']} (required)"
+    else:
+        default = parameter["default"]
+        shown = "none" if default is None else str(default).lower() if isinstance(default, bool) else default
+        line = f"{parameter['name']} = {shown}   ({parameter['type']})"
+    return f"{line}   {parameter['help']}".rstrip()

@@ -201,7 +201,10 @@ def test_list_shows_summary_types_and_defaults(capsys):
     assert main(["list", "methods"]) == 0
     text = capsys.readouterr().out
     assert "clpdd\n    Closed-form" in text
-    assert "outer = ce   ('ce' | 'mse')" in text
+    assert "outer = ce   ('ce' | 'mse')   outer loss" in text
+    assert "lr = 0.05   (float > 0)   Adam" in text
+    duet = text.partition("\nduet\n")[2].partition("\nfull\n")[0]
+    assert "tau = 0.2   (float > 0)   softmax temperature" in duet, "what the base class says of a changed default"
     assert main(["list", "protocols", "--json"]) == 0
     listed = {plugin["name"]: plugin for plugin in json.loads(capsys.readouterr().out)}
     assert listed["ridge-probe"]["version"] >= 1
