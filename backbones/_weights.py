@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from ..core.errors import UserError
+from ..core.errors import NotHere, UserError
 
 State = dict[str, Tensor]
 
@@ -54,7 +54,7 @@ def read_state(path: str | Path, key: str | None = None) -> State:
 def existing(path: str | Path) -> Path:
     path = Path(path).expanduser()
     if not path.is_file():
-        raise UserError(f"weights file {path} does not exist; give the path of a .safetensors or .pth file")
+        raise NotHere(f"weights file {path} does not exist; give the path of a .safetensors or .pth file")
     return path
 
 

@@ -7,8 +7,9 @@ import json
 import pytest
 
 from ddbench.benchmark import claims_table
-from ddbench.benchmark.claims import NAMES, Names, against, chosen_tables, identity, read_claims, shipped
+from ddbench.benchmark.claims import against, chosen_tables, read_claims, shipped
 from ddbench.benchmark.cli import main
+from ddbench.benchmark.names import NAMES, Names, identity
 from ddbench.benchmark.overrides import Overrides
 from ddbench.core.errors import UserError
 
@@ -48,7 +49,7 @@ def compare(records, *names: str, overrides: Overrides | None = None, points: fl
 
 def test_the_published_numbers_are_those_of_the_papers_tables():
     claims = read_claims(shipped())
-    assert sum(c.paper == "lgm" for c in claims) == 224
+    assert sum(c.paper == "lgm" and c.table != "6" for c in claims) == 224
     assert {c.source for c in claims if c.paper == "lgm"} == {"paper"}
     assert {c.source for c in claims if c.paper == "mkdt"} == {"authors' result dump 2024-10-14"}
     assert cell(compare([])).claim.value == 84.9
@@ -146,10 +147,10 @@ def test_stand_ins_answer_for_what_they_replace_and_the_table_says_so():
     assert "NOT the papers' setting: mini_vit_mae stands in for clip_vitb16" in printed
 
 
-def test_every_name_reads_as_a_spec_and_every_lgm_cell_has_one():
+def test_every_name_reads_as_a_spec_and_only_these_cells_have_none():
     names = Names.read()
-    unnamed = {c.method for c in read_claims(shipped()) if c.paper == "lgm" and names.wanted(c) is None}
-    assert unnamed == set()
+    unnamed = {(c.paper, c.method or c.metric) for c in read_claims(shipped()) if names.wanted(c) is None}
+    assert unnamed == {("lgm", "alignment"), ("mkdt", "sas")}  # what `ddbench align` measures; a method we do not have
 
 
 @pytest.mark.parametrize("form", ["text", "md", "latex"])

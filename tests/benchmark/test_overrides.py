@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from ddbench.benchmark.cli import main, parser
-from ddbench.benchmark.commands.run import suite_of
+from ddbench.benchmark.commands.run import suites_of
 from ddbench.benchmark.config import load_suite
 from ddbench.benchmark.overrides import Overrides
 from ddbench.core.errors import UserError
@@ -58,7 +58,7 @@ def parsed(*argv: str) -> argparse.Namespace:
 
 
 def test_records_of_stand_ins_get_a_folder_of_their_own(file):
-    suite = suite_of(parsed("--suite", str(file), "--override", "no_such_net=mini_vit_mae"))
+    (suite,) = suites_of(parsed("--suite", str(file), "--override", "no_such_net=mini_vit_mae"))
     assert suite.name == "paper-override"
 
 
