@@ -96,10 +96,10 @@ def _open_clip(paper: Paper) -> tuple[Encoder, nn.Module]:
     if name not in open_clip.list_models():
         raise UserError(unknown_model("open_clip", name, open_clip.list_models()))
     args, size, release = parse_args(paper.args), paper.input_size or paper.release.input_size, paper.release
-    tower = {**open_clip.get_model_config(name)["vision_cfg"], **args}  # type: ignore[index]
+    tower = {**open_clip.get_model_config(name)["vision_cfg"], "image_size": size, **args}  # type: ignore[index]
     try:
         with without_logs():  # it would warn of the random weights that the file is about to replace
-            model = open_clip.create_model(name, pretrained=None, force_image_size=size, vision_cfg=tower)
+            model = open_clip.create_model(name, pretrained=None, vision_cfg=tower)
     except TypeError as error:
         raise UserError(f"the image tower of open_clip model {name!r} does not take args {args}: {error}") from None
     native = Preprocessing(size, release.mean, release.std, _CROP)

@@ -79,9 +79,13 @@ def read_claims(files: Sequence[Path]) -> list[Claim]:
         try:
             with file.open(newline="", encoding="utf-8") as opened:
                 rows = csv.DictReader(opened)
-                claims += [_claim(row, f"{file}:{number}") for number, row in enumerate(rows, 2)]
-        except OSError as error:
-            raise UserError(f"cannot read claims {file}: {error.strerror}; give a .csv as in results/published") from None
+                found = [_claim(row, f"{file}:{number}") for number, row in enumerate(rows, 2)]
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            reason = error.strerror if isinstance(error, OSError) else f"not a text file of rows ({error})"
+            raise UserError(f"cannot read claims {file}: {reason}; give a .csv as in results/published") from None
+        if not found:
+            raise UserError(f"{file} holds no claims; give a .csv as in results/published")
+        claims += found
     return claims
 
 

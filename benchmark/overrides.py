@@ -51,7 +51,7 @@ class Overrides:
         """Raise `UserError` for a stand-in of something that no suite has."""
         there = {text for suite in suites for specs in _lists(suite).values() for spec in specs for text in _mentioned(spec)}
         if idle := [old for old in self.specs if old not in there]:
-            raise UserError(f"--override {idle[0]}=…: the suite has no {idle[0]!r}; it has {', '.join(sorted(there))}")
+            raise UserError(f"--override {idle[0]}=…: the suites have no {idle[0]!r}; they have {', '.join(sorted(there))}")
 
     def notes(self) -> list[str]:
         """What a table made with stand-ins says about them."""

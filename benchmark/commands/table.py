@@ -32,6 +32,7 @@ def add(commands) -> None:
 
 def main(args: argparse.Namespace) -> int:
     load_plugins(args.plugin)
+    from ...core.errors import UserError
     from .. import render
     from ..records import load_records
     from ..tables import tables
@@ -40,6 +41,8 @@ def main(args: argparse.Namespace) -> int:
     if args.against is not None:
         print(compared(records, args), end="")
         return 0
+    if args.claims or args.override or args.tolerance is not None:
+        raise UserError("--claims, --override and --tolerance are of claimed numbers; give --against published")
     built = tables(records, args.metric, args.protocol)  # also checks that the records belong together
     if args.format == "csv":
         print(render.csv([r for r in records if args.protocol in (None, r["protocol"], r["protocol_spec"])]), end="")
