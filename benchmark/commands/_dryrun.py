@@ -19,6 +19,7 @@ def dry_run(suites: Sequence[Any], folders: Sequence[Path], device: str) -> int:
     machine yet are named, and the cells are then told by their specs; seconds per cell come from the records of this and
     neighbouring runs."""
     kind = device_kind(device)
+    told: set[str] = set()
     left: dict[tuple, Outline] = {}  # a cell may stand in several suites
     for suite, out in zip(suites, folders, strict=True):
         outlines = outline(suite)
@@ -26,7 +27,9 @@ def dry_run(suites: Sequence[Any], folders: Sequence[Path], device: str) -> int:
         try:
             _planned(plan(suite, device=device), out)
         except NotHere:
-            print("\n".join(f"not here yet: {line}" for line in missing(outlines)))
+            lines = [line for line in missing(outlines) if line not in told]
+            print("".join(f"not here yet: {line}\n" for line in lines), end="")
+            told.update(lines)
             _outlined(outlines, done)
         left |= {tuple(cell.evaluation_keys()): cell.left(done) for cell in outlines}
     limits = [suite.timeout for suite in suites if suite.timeout is not None]
@@ -37,18 +40,18 @@ def dry_run(suites: Sequence[Any], folders: Sequence[Path], device: str) -> int:
 
 
 def missing(outlines: Sequence[Outline]) -> list[str]:
-    """One line for each backbone and dataset that is not on this machine."""
+    """Lines about the backbones and datasets that are not on this machine, each once."""
     judged = [pair for cell in outlines for pair in cell.evaluations]
     backbones = dict.fromkeys(spec for spec in [*(cell.distil for cell in outlines), *(judge for _, judge in judged)] if spec)
     targets = [protocol.judging_data for protocol, _ in judged]
     datasets = dict.fromkeys(spec for spec in [*(cell.dataset for cell in outlines), *targets] if spec)
-    lines = []
+    lines: dict[str, None] = {}
     for source in [*map(BACKBONES.create, backbones), *map(DATASETS.create, datasets)]:
         try:
             source.load()
         except NotHere as error:
-            lines.append(str(error))
-    return lines
+            lines[str(error)] = None
+    return list(lines)
 
 
 def _planned(cells: list, out: Path) -> None:

@@ -10,6 +10,8 @@ from ddbench.benchmark.claims import chosen_tables, read_claims, shipped
 from ddbench.benchmark.cli import main
 from ddbench.benchmark.config import load_suite
 from ddbench.benchmark.cost import ViewCost
+from ddbench.benchmark.names import Names
+from ddbench.benchmark.outline import outline
 from ddbench.benchmark.overrides import Overrides
 from ddbench.datasets.imagenet import _synsets
 
@@ -17,6 +19,7 @@ from ..datasets import published
 
 ROOT = Path(__file__).parents[2]
 SUITES = sorted([*(ROOT / "suites").glob("lgm-*.yaml"), *(ROOT / "suites").glob("clpdd-imagenet*.yaml")])
+PRETRAINING = sorted([*(ROOT / "suites").glob("mkdt-*.yaml"), *(ROOT / "suites").glob("krrst-*.yaml")])
 DATASETS = ("imagenet", "spawrious", "waterbirds", "stanford_dogs", "cub200", "flowers102", "food101")
 # two small encoders stand in for four: the fewer cells, the sooner
 SMALL = ("clip_vitb16=mini_vit_mae", "dinov2_vitb14=mini_vit_simclr", "eva02_vitb14=mini_vit_mae", "mocov3_vitb16=mini_vit_mae")
@@ -48,6 +51,31 @@ def test_every_suite_dry_runs_with_stand_ins(suite, monkeypatch, capsys, tmp_pat
     assert "evaluations to do" in printed
     assert "device hours" in printed
     assert "unknown" not in printed.replace("of unknown time", "")
+
+
+@pytest.mark.parametrize("suite", PRETRAINING, ids=lambda suite: suite.stem)
+def test_suites_of_pretraining_name_everything_that_is_missing(suite, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(estimates, "view_cost", lambda spec, device: ViewCost(10**9, 10**6, 10**6, 96, 32, 1e12))
+    assert main(["run", "--suite", str(suite), "--dry-run", "--out", str(tmp_path / "out")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    first, *others = [line for line in lines if line.startswith("not here yet: ")]
+    assert f"weights file data/teachers/barlow_{suite.stem.partition('-')[2]}.pth does not exist" in first
+    cells = outline(load_suite(suite))
+    data = {cells[0].dataset, *(protocol.judging_data or cells[0].dataset for protocol, _ in cells[0].evaluations)}
+    assert len(others) == len(data)
+    assert all(any(f"yet: {spec.partition('[')[0]} is missing" in line for line in others) for spec in data)
+    assert any("device hours" in line for line in lines)
+
+
+def test_mkdts_suites_hold_every_claimed_cell():
+    names = Names.read()
+    claimed = {key for claim in chosen_tables(read_claims(shipped()), ["mkdt"]) for key in names.wanted(claim) or ()}
+    suites = [load_suite(suite) for suite in PRETRAINING if suite.stem.startswith("mkdt")]
+    fields = ("method_spec", "distill_backbone", "dataset", "ipc", "distill_seed", "protocol_spec", "eval_backbone")
+    keys = [key for suite in suites for cell in outline(suite) for key in cell.evaluation_keys()]
+    ran = {names.key(dict(zip(fields, key, strict=True))) for key in keys}
+    assert claimed <= ran
 
 
 def test_a_dry_run_without_weights_names_them_and_still_estimates(monkeypatch, capsys, tmp_path):
