@@ -9,7 +9,7 @@ $(if $(wildcard $(shell cat $(ENV) 2>/dev/null)),,$(shell rm -f $(ENV) build/tes
 RUN     = "$$(cat $(ENV))" -P -m
 GRID    = $(if $(SUITE),--suite '$(SUITE)',-m '$(METHOD)' --ipc $(IPC))
 PAPER   = $(wildcard suites/$(TABLE).yaml suites/$(TABLE)-*.yaml)
-TABLES  = $(patsubst suites/%.yaml,%,$(wildcard suites/lgm-*.yaml suites/clpdd-imagenet*.yaml))
+TABLES  = $(patsubst suites/%.yaml,%,$(wildcard suites/lgm-*.yaml suites/mkdt-*.yaml suites/krrst-*.yaml suites/clpdd-imagenet*.yaml))
 SETUP   = $(firstword $(PYTHON) python3) .ci/install.py
 
 .PHONY: help install bench paper test regress perf perf-gpu lint check clean build/tree
@@ -25,7 +25,7 @@ bench: $(ENV) ## distil, evaluate, print the tables: METHOD=clpdd IPC=1 BACKBONE
 
 paper: $(ENV) ## reproduce a published table beside its claims: TABLE=lgm-1 ARGS=--dry-run (docs/reproduce.md)
 	$(if $(PAPER),,$(error no suites/$(TABLE).yaml; TABLE is one of $(TABLES)))
-	@status=0; for suite in $(PAPER); do $(RUN) ddbench run --suite $$suite $(ARGS) || status=$$?; done; exit $$status
+	@$(RUN) ddbench run $(addprefix --suite ,$(PAPER)) $(ARGS)
 
 test: build/test ## all tests: ARGS are pytest's
 	@$(RUN) pytest $(ARGS)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from textwrap import shorten
 from typing import TypeVar
 
 from ..core.errors import NotHere, UserError
@@ -18,7 +19,7 @@ def from_hub(what: str, download: Callable[[], T]) -> T:
     except UserError:
         raise
     except Exception as error:
-        reason = str(error).strip().split("\n")[0][:160]
+        reason = shorten(str(error).strip().split("\n")[0].partition(". ")[0], 160, placeholder=" …").rstrip(".")
         raise NotHere(
             f"cannot get the weights of {what}: {type(error).__name__}: {reason}; "
             "check the name and the network, or give weights=FILE or pretrained=false"

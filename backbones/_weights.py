@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from ..core.errors import UserError
+from ..core.errors import NotHere, UserError
 
 State = dict[str, Tensor]
 
@@ -54,7 +54,7 @@ def read_state(path: str | Path, key: str | None = None) -> State:
 def existing(path: str | Path) -> Path:
     path = Path(path).expanduser()
     if not path.is_file():
-        raise UserError(f"weights file {path} does not exist; give the path of a .safetensors or .pth file")
+        raise NotHere(f"weights file {path} does not exist; give the path of a .safetensors or .pth file")
     return path
 
 
@@ -65,7 +65,7 @@ def _read_safetensors(path: Path) -> State:
     try:
         return load(content)
     except SafetensorError as error:
-        raise UserError(f"{path} is truncated or not a safetensors file ({error}); download it again") from None
+        raise UserError(f"{path} is truncated or not a safetensors file ({error}); remove it and download it again") from None
 
 
 def _read_torch(path: Path) -> Any:
@@ -75,12 +75,14 @@ def _read_torch(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Weights only load failed" not in str(error) or "GLOBAL" not in str(error):
-            raise UserError(f"{path} is truncated or not a torch file; download it again") from None
+            raise UserError(f"{path} is truncated or not a torch file; remove it and download it again") from None
         raise UserError(
             f"{path} holds Python objects besides tensors, which are not loaded; save its state dict alone"
         ) from None
     except Exception as error:
-        raise UserError(f"{path} is truncated or not a torch file ({type(error).__name__}); download it again") from None
+        raise UserError(
+            f"{path} is truncated or not a torch file ({type(error).__name__}); remove it and download it again"
+        ) from None
 
 
 def _refuse_text(path: Path) -> None:
@@ -88,7 +90,7 @@ def _refuse_text(path: Path) -> None:
     with path.open("rb") as file:
         start = file.read(256).lstrip()
     if not start:
-        raise UserError(f"{path} is empty; download it again")
+        raise UserError(f"{path} is empty; remove it and download it again")
     if start[:1] == b"<":
         raise UserError(f"{path} is a web page, not weights; download the file behind the link")
     if start.startswith(b"version https://git-lfs"):

@@ -38,7 +38,7 @@ class Paper(BackboneSource):
     pretrained: bool = True  # false: random weights of `seed`, unless a file is given
     seed: Natural = 0
     architecture: str | None = None  # another model of the same library, to try a run with a smaller one
-    args: str = ""  # timm's constructor arguments, `name:value;name:value`
+    args: str = ""  # `name:value;name:value`: timm's constructor arguments, or of open_clip's image tower (`layers:1`)
     input_size: Count | None = None  # pixels; None: as released
 
     release: ClassVar[Release]
@@ -95,13 +95,15 @@ def _open_clip(paper: Paper) -> tuple[Encoder, nn.Module]:
     name = paper.architecture or paper.release.model
     if name not in open_clip.list_models():
         raise UserError(unknown_model("open_clip", name, open_clip.list_models()))
-    if paper.args:
-        raise UserError(f"{paper.name}: args are for timm's networks; open_clip's take none")
-    size, release = paper.input_size or paper.release.input_size, paper.release
-    with without_logs():  # it would warn of the random weights that the file is about to replace
-        model = open_clip.create_model(name, pretrained=None, force_image_size=size)
+    args, size, release = parse_args(paper.args), paper.input_size or paper.release.input_size, paper.release
+    tower = {**open_clip.get_model_config(name)["vision_cfg"], "image_size": size, **args}  # type: ignore[index]
+    try:
+        with without_logs():  # it would warn of the random weights that the file is about to replace
+            model = open_clip.create_model(name, pretrained=None, vision_cfg=tower)
+    except TypeError as error:
+        raise UserError(f"the image tower of open_clip model {name!r} does not take args {args}: {error}") from None
     native = Preprocessing(size, release.mean, release.std, _CROP)
-    return Encoder(model.visual, described("open_clip", name, {}), "projection", native), model  # type: ignore[arg-type]
+    return Encoder(model.visual, described("open_clip", name, args), "projection", native), model  # type: ignore[arg-type]
 
 
 _BUILDERS = {"timm": _timm, "open_clip": _open_clip}

@@ -1,6 +1,7 @@
 """Tables of accuracy: top-1, that of the worst group, and relative to a set of the eval backbone's own."""
 
 import statistics
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -68,25 +69,39 @@ def own_and_transfer(rows: Frame, backbones: list[str]) -> tuple[Value, Value]:
 
 
 def relative(group: Frame) -> Table:
-    """Top-1 of each set as a percentage of what the same method reaches when it distils with the eval backbone itself: the
-    normalised accuracy of LGM's table 6. Sets of no backbone, and columns without such a set, stay empty."""
-    key = ["method_spec", "eval_backbone"]
-    own = group[(group["distill_backbone"] == group["eval_backbone"]) & (group["status"] == "ok")]
-    base = own.groupby(key)["top1"].mean().rename("_own")
-    scaled = group[group["distill_backbone"].notna()].join(base, on=key)
-    scaled = scaled[scaled["_own"].notna()]
-    if scaled.empty:
+    """Top-1 as `relative_to_own` scales it: the normalised accuracy of LGM's table 6. Sets of no backbone, and columns without
+    a set of their own, stay empty."""
+    scaled = relative_to_own(group.to_dict("records"))
+    if not scaled:
         raise UserError("no set was evaluated on the backbone that distilled it; there is nothing to be relative to")
-    factor = 100 / scaled["_own"]
-    seeds = [[top1 * by for top1 in tops] for tops, by in zip(scaled["top1_per_seed"], factor, strict=True)]
-    table = accuracy(scaled.assign(top1=scaled["top1"] * factor, top1_per_seed=seeds))
+    table = accuracy(pd.DataFrame(scaled))
     caption = ["in percent of the same method's top-1 with the eval backbone as distil backbone", *table.caption]
     return replace(table, title=table.title.replace("Accuracy", "Relative accuracy"), caption=caption)
 
 
+def relative_to_own(records: Sequence[dict]) -> list[dict]:
+    """The records of distilled sets with top-1 as a percentage of what the same method reaches when it distils with the eval
+    backbone itself; those without such a set, or where it reaches nothing, are left out."""
+    own = defaultdict(list)
+    for r in records:
+        if r["status"] == "ok" and r["distill_backbone"] == r["eval_backbone"]:
+            own[_column(r)].append(r["top1"])
+    factors = {column: 100 / statistics.fmean(tops) for column, tops in own.items() if any(tops)}
+    return [
+        {**r, "top1": r["top1"] and r["top1"] * by, "top1_per_seed": [top1 * by for top1 in r["top1_per_seed"]]}
+        for r in records
+        if r["distill_backbone"] is not None and (by := factors.get(_column(r)))
+    ]
+
+
+def _column(record: dict) -> tuple:
+    """Where accuracies of one method are relative to one another."""
+    return tuple(record[key] for key in ("method_spec", "dataset", "ipc", "protocol_spec", "eval_backbone"))
+
+
 def _accuracy_by_part(group: Frame) -> Table:
     names = list(dict.fromkeys(name for parts in group["parts"] for name in parts)) or ["top1"]
-    parts = {name: _of_part(group, name) for name in names}
+    parts = {name: of_part(group, name) for name in names}
 
     def values(rows: Frame) -> list[Value]:
         each = max(1, rows["distill_backbone"].nunique())
@@ -102,7 +117,7 @@ def _accuracy_by_part(group: Frame) -> Table:
     return Table(f"Accuracy: {place_of(group)}, {first['protocol_spec']}", caption, names, rows, facts=facts_of(group))
 
 
-def _of_part(group: Frame, name: str) -> Frame:
+def of_part(group: Frame, name: str) -> Frame:
     """The records with the accuracy of one part in the place of the whole."""
     scores = [list(parts.get(name, [])) for parts in group["parts"]]
     means = [statistics.fmean(values) if values else None for values in scores]

@@ -17,6 +17,12 @@ from .values import MISSING
 
 _HEADERS = ("method", "distilled with", "evaluated on", "measured", "claimed", "difference", "")
 _LABELS = 3  # of them are text
+_METRICS = {
+    "top1": "top-1 %",
+    "relative": "1-NN top-1 in % of the eval backbone's own set",
+    "alignment": "mutual nearest neighbours of two backbones in %, as `ddbench align` measures",
+    "probe_top1": "top-1 % of a linear probe",
+}
 
 
 def text(comparisons: Sequence[Comparison], notes: Sequence[str] = ()) -> str:
@@ -69,16 +75,14 @@ def caption(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def _blocks(comparisons: Sequence[Comparison]) -> list[tuple[str, list[list[str]]]]:
-    """Title and rows per published table and dataset."""
-
-    def title(c: Comparison) -> str:
-        return f"{c.claim.table_name}: {c.claim.dataset}, top-1 %" if c.claim.metric == "top1" else _other_metric(c)
-
-    return [(name, [_row(c) for c in group]) for name, group in groupby(comparisons, key=title)]
+    """Title and rows per published table, dataset and metric."""
+    return [(name, [_row(c) for c in group]) for name, group in groupby(comparisons, key=_title)]
 
 
-def _other_metric(c: Comparison) -> str:
-    return f"{c.claim.table_name}: {c.claim.dataset} to {c.claim.target}, {c.claim.metric} %"
+def _title(c: Comparison) -> str:
+    metric = c.claim.metric.partition("@")[0]
+    part = f" with {c.claim.part}" if c.claim.part else ""
+    return f"{c.claim.table_name}: {c.claim.dataset}, {_METRICS.get(metric, metric)}{part}"
 
 
 def _row(c: Comparison) -> list[str]:
@@ -88,7 +92,7 @@ def _row(c: Comparison) -> list[str]:
     return [
         c.claim.method,
         c.claim.distill_backbone or MISSING,
-        c.claim.eval_backbone,
+        c.claim.eval_backbone if c.claim.target == c.claim.dataset else f"{c.claim.eval_backbone} on {c.claim.target}",
         c.measured.text(),
         claimed,
         change,

@@ -13,6 +13,7 @@ Only plain YAML is read (no Python tags). Errors name the file and the line.
 """
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -90,8 +91,18 @@ def suite(**fields: Any) -> Suite:
 def load_suite(path: str | Path, overrides: Overrides | None = None) -> Suite:
     """Read a suite file, with stand-ins for some of its specs. Raises `UserError("FILE:LINE: ...")` for anything that cannot
     run, unknown names included."""
-    overrides = overrides or Overrides()
-    path = Path(path)
+    return load_suites([path], overrides or Overrides())[0]
+
+
+def load_suites(paths: Sequence[str | Path], overrides: Overrides) -> list[Suite]:
+    """Suite files that are run together: each stand-in must stand in for something in one of them."""
+    written = [_read(Path(path), overrides) for path in paths]
+    overrides.check(written)
+    return [Suite(**overrides.apply(fields)) for fields in written]
+
+
+def _read(path: Path, overrides: Overrides) -> dict[str, Any]:
+    """The fields of a suite as the file has them, which can run once the stand-ins are in."""
     root = _compose(path)
     values = yaml.SafeLoader("").construct_document(root)
     try:
@@ -102,8 +113,7 @@ def load_suite(path: str | Path, overrides: Overrides | None = None) -> Suite:
     except UserError as error:  # from expanding an entry
         raise UserError(f"{path}:{_bad_entry(root, str(error))}: {error}") from None
     _check_specs(path, root, values, overrides)
-    name = {} if "name" in values else {"name": path.stem}
-    return Suite(**overrides.apply({**found.model_dump(), **name}))
+    return {**found.model_dump(), **({} if "name" in values else {"name": path.stem})}
 
 
 def expand(entry: Any) -> list[str]:

@@ -1,7 +1,6 @@
 """What one view costs on a backbone: counted FLOPs, activations that a backward pass keeps, and the measured pace here."""
 
 import copy
-import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -30,11 +29,7 @@ class ViewCost:
 
 def view_cost(spec: str, device: str) -> ViewCost:
     """The costs of the backbone `spec`, with random weights where it can have them: nothing is downloaded."""
-    source = BACKBONES.create(spec)
-    names = {f.name for f in dataclasses.fields(source)}  # type: ignore[arg-type]
-    blank = {"pretrained": False, "weights": None, "sha256": None}
-    without = {key: value for key, value in blank.items() if key in names and "pretrained" in names}
-    backbone = dataclasses.replace(source, **without).load()  # type: ignore[type-var]
+    backbone = BACKBONES.create(spec).blank()
     flops, saved = count(backbone)
     weights = sum(p.numel() * p.element_size() for p in backbone.parameters())
     pace = flops / seconds_per_view(backbone, torch.device(device))

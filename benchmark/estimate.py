@@ -17,8 +17,8 @@ from ..core.method import Work
 from ..core.run import Run
 from ..core.store import default_cache
 from . import measure
-from .claims import NAMES, Names
 from .cost import ViewCost, view_cost
+from .names import NAMES, Names
 from .outline import Outline
 
 _PYRAMID = 4 / 3  # numbers per pixel of a full pyramid

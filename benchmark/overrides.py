@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.errors import UserError
+from ..core.params import parse_spec
 
 SECTIONS = ("methods", "backbones", "eval_backbones", "datasets", "protocols")
+HOLD_SPECS = ("data", "of", "target")  # parameters whose value is a spec: of holdout, neighbors, ssl-pretrain
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """New specs by what they replace: a whole spec as the suite writes it, or a plugin name whatever its parameters."""
+    """New specs by what they replace: a whole spec as the suite writes it, or a plugin name whatever its parameters. Specs
+    inside specs (`neighbors[of=lgm]`) are replaced too."""
 
     specs: Mapping[str, str] = field(default_factory=dict)
 
@@ -31,15 +34,24 @@ class Overrides:
 
     def swap(self, spec: str) -> str:
         """The stand-in of `spec`, or `spec`. A whole spec goes before a name."""
-        return self.specs.get(spec) or self.specs.get(spec.partition("[")[0].strip()) or spec
+        for text in _names(spec):
+            if text in self.specs:
+                return self.specs[text]
+        name, values = parse_spec(spec)
+        if not (inner := _inner(spec)):
+            return spec
+        swapped = {**values, **{key: self.swap(value) for key, value in inner.items()}}
+        return f"{name}[{','.join(f'{key}={value}' for key, value in swapped.items())}]"
 
     def apply(self, suite: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of a suite with stand-ins. Raises `UserError` for one that stands in for nothing."""
-        lists = {name: suite[name] for name in SECTIONS if suite.get(name)}
-        there = {text for specs in lists.values() for spec in specs for text in (spec, spec.partition("[")[0].strip())}
+        """The fields of a suite with stand-ins."""
+        return {**suite, **{name: [self.swap(spec) for spec in specs] for name, specs in _lists(suite).items()}}
+
+    def check(self, suites: Sequence[Mapping[str, Any]]) -> None:
+        """Raise `UserError` for a stand-in of something that no suite has."""
+        there = {text for suite in suites for specs in _lists(suite).values() for spec in specs for text in _mentioned(spec)}
         if idle := [old for old in self.specs if old not in there]:
-            raise UserError(f"--override {idle[0]}=…: the suite has no {idle[0]!r}; it has {', '.join(sorted(there))}")
-        return {**suite, **{name: [self.swap(spec) for spec in specs] for name, specs in lists.items()}}
+            raise UserError(f"--override {idle[0]}=…: the suites have no {idle[0]!r}; they have {', '.join(sorted(there))}")
 
     def notes(self) -> list[str]:
         """What a table made with stand-ins says about them."""
@@ -50,6 +62,25 @@ class Overrides:
 
     def __bool__(self) -> bool:
         return bool(self.specs)
+
+
+def _lists(suite: Mapping[str, Any]) -> dict[str, list[str]]:
+    return {name: suite[name] for name in SECTIONS if suite.get(name)}
+
+
+def _names(spec: str) -> tuple[str, str]:
+    """What a spec can be replaced by: all of it, or its name."""
+    return spec, spec.partition("[")[0].strip()
+
+
+def _inner(spec: str) -> dict[str, str]:
+    """The specs inside a spec, by the parameter that holds them."""
+    return {key: value for key, value in parse_spec(spec)[1].items() if key in HOLD_SPECS}
+
+
+def _mentioned(spec: str) -> set[str]:
+    """Everything in a spec that can be replaced."""
+    return {*_names(spec), *(text for value in _inner(spec).values() for text in _mentioned(value))}
 
 
 def _halves(text: str) -> tuple[str, str]:

@@ -75,7 +75,7 @@ def _text(table: Table) -> str:
     names, legend = short_names([*table.columns, *(backbone for (_, backbone), _ in table.rows)])
     tries = ((1, False, WIDTH), (1, True, WIDTH), (0, True, WIDTH), (0, True, 10_000))  # numbers are never cut
     printed = next(drawn for gap, wrap, width in tries if (drawn := _draw(table, names, gap, wrap, width)))
-    return printed + "".join(f"  {line}\n" for line in _wrapped([*legend, *table.caption]))
+    return printed + "".join(f"  {line}\n" for line in [*legend, *_wrapped(table.caption)])  # specs stay whole
 
 
 def _draw(table: Table, names: dict[str, str], gap: int, wrap: bool, width: int) -> str | None:
@@ -144,17 +144,17 @@ def _wrapped(lines: Sequence[str]) -> list[str]:
 
 def short_names(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Headers that fit: the prefix shared by all backbones goes (`mini_`), words wrap at `_`, specs with parameters
-    become letters. Returns the short name of every name and the legend lines."""
+    become letters, backbones first. Returns the short name of every name and the legend lines."""
     real = [n for n in dict.fromkeys(names) if "_" in n and " " not in n]
     shared = takewhile(lambda words: len(set(words)) == 1, zip(*(n.split("_")[:-1] for n in real), strict=False))
     prefix = "".join(f"{words[0]}_" for words in shared) if len(real) > 1 else ""
     prefix = prefix.partition("[")[0]
     short, legend = {}, [f"backbone names without the prefix {prefix}"] if prefix else []
-    for name in dict.fromkeys(names):
+    for name in sorted(dict.fromkeys(names), key=lambda name: " " in name):  # `eval s PROTOCOL` is a column of its own
         bare = name.removeprefix(prefix) if name in real else name
         if "[" in bare and len(bare) > _HEADER:
-            letter = chr(ord("A") + sum(line.startswith("backbone ") and " = " in line for line in legend))
-            legend.append(f"backbone {letter} = {name}")
+            letter = chr(ord("A") + sum(" = " in line for line in legend))
+            legend.append(f"{'column' if ' ' in name else 'backbone'} {letter} = {name}")
             bare = letter
         short[name] = bare.replace("_", " ") if name in real else bare
     return short, legend

@@ -1,6 +1,6 @@
 """A frozen image encoder and the card that says exactly which one it is."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -90,6 +90,14 @@ class BackboneSource:
 
     def load(self) -> Backbone:
         raise NotImplementedError
+
+    def blank(self) -> Backbone:
+        """The same network with random weights, for what does not depend on them; sources without such load theirs."""
+        names = {field.name for field in fields(self)}  # type: ignore[arg-type]
+        if "pretrained" not in names:
+            return self.load()
+        without = {"pretrained": False, "weights": None, "sha256": None}
+        return replace(self, **{key: value for key, value in without.items() if key in names}).load()  # type: ignore[type-var]
 
 
 BACKBONES: Registry[BackboneSource] = Registry("backbone", package="ddbench.backbones", group="ddbench.backbones")

@@ -1,32 +1,57 @@
 """`ddbench run --dry-run`: the cells done and to do, and what they will take on this device."""
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...core.backbone import BACKBONES
+from ...core.data import DATASETS
 from ...core.errors import NotHere, UserError
 from .. import estimate
-from ..outline import outline, record_keys
+from ..outline import Outline, outline, record_keys
 from ..plan import describe, device_kind, plan
 from ..records import FILE, done_hashes, load_records
 
 
-def dry_run(suite: Any, out: Path, device: str) -> int:
-    """List the cells with their state and estimates. Published data and weights that are not on this machine yet are named, and
-    the cells are then told by their specs; seconds per cell come from the records of this and neighbouring runs."""
+def dry_run(suites: Sequence[Any], folders: Sequence[Path], device: str) -> int:
+    """List the cells of each suite with their state, and one estimate for all. Published data and weights that are not on this
+    machine yet are named, and the cells are then told by their specs; seconds per cell come from the records of this and
+    neighbouring runs."""
     kind = device_kind(device)
-    outlines = outline(suite)
-    done = record_keys(load_records([out])) if (out / FILE).exists() else set()
-    try:
-        _planned(plan(suite, device=device), out)
-    except NotHere as missing:
-        print(f"not here yet: {missing}")
-        _outlined(outlines, done)
-    left = [cell.left(done) for cell in outlines]
-    sizes = estimate.known_sizes(cell.dataset for cell in left if cell.evaluations)
-    found = estimate.estimate(left, sizes, kind)
-    print("\n".join(estimate.report(found, kind, suite.timeout)))
+    told: set[str] = set()
+    left: dict[tuple, Outline] = {}  # a cell may stand in several suites
+    for suite, out in zip(suites, folders, strict=True):
+        outlines = outline(suite)
+        done = record_keys(load_records([out])) if (out / FILE).exists() else set()
+        try:
+            _planned(plan(suite, device=device), out)
+        except NotHere:
+            lines = [line for line in missing(outlines) if line not in told]
+            print("".join(f"not here yet: {line}\n" for line in lines), end="")
+            told.update(lines)
+            _outlined(outlines, done)
+        left |= {tuple(cell.evaluation_keys()): cell.left(done) for cell in outlines}
+    limits = [suite.timeout for suite in suites if suite.timeout is not None]
+    sizes = estimate.known_sizes(cell.dataset for cell in left.values() if cell.evaluations)
+    found = estimate.estimate(list(left.values()), sizes, kind)
+    print("\n".join(estimate.report(found, kind, min(limits, default=None))))
     return 0
+
+
+def missing(outlines: Sequence[Outline]) -> list[str]:
+    """Lines about the backbones and datasets that are not on this machine, each once."""
+    judged = [pair for cell in outlines for pair in cell.evaluations]
+    backbones = dict.fromkeys(spec for spec in [*(cell.distil for cell in outlines), *(judge for _, judge in judged)] if spec)
+    targets = [protocol.judging_data for protocol, _ in judged]
+    datasets = dict.fromkeys(spec for spec in [*(cell.dataset for cell in outlines), *targets] if spec)
+    lines: dict[str, None] = {}
+    for source in [*map(BACKBONES.create, backbones), *map(DATASETS.create, datasets)]:
+        try:
+            source.load()
+        except NotHere as error:
+            lines[str(error)] = None
+    return list(lines)
 
 
 def _planned(cells: list, out: Path) -> None:

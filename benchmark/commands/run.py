@@ -31,7 +31,9 @@ def add(commands) -> None:
     grid.add_argument("--ipc", action="append", type=int, metavar="N", help="images per class; default: 1")
     grid.add_argument("--protocol", action="append", metavar="P", help=f"default: {' and '.join(DEFAULT_PROTOCOLS)}")
     grid.add_argument("--seed", action="append", type=int, metavar="S", help="of distilling; default: 0")
-    grid.add_argument("--suite", type=Path, metavar="FILE.yaml", help="the same grid from a file; options given here win")
+    grid.add_argument(
+        "--suite", action="append", type=Path, metavar="FILE.yaml", help="the same grid from a file; options given here win"
+    )
     grid.add_argument("--no-controls", action="store_true", help="do not add the methods random and full")
     add_overrides(grid)  # type: ignore[arg-type]
     add_plugins(grid)  # type: ignore[arg-type]
@@ -57,24 +59,39 @@ def main(args: argparse.Namespace) -> int:
 
 
 def lead(args: argparse.Namespace) -> int:
-    """Plan, run and report; the other processes, if there are any, only help to distil."""
+    """Plan, run and report; the other processes, if there are any, only help to distil. All suites are planned, and all names
+    of published tables known, before anything runs."""
     load_plugins(args.plugin)
-    suite = suite_of(args)
-    out = args.out or RUNS / suite.name
+    suites = suites_of(args)
+    folders = [args.out or RUNS / suite.name for suite in suites]
     if args.dry_run:
         from ._dryrun import dry_run
 
-        return dry_run(suite, out, args.device)
+        return dry_run(suites, folders, args.device)
     from ..plan import plan
-    from ..progress import reporter
-    from ..runner import run_plan
     from ..team import check_devices
 
-    claims = published(suite.claims)  # a misspelt table is told before anything runs
-    cells = plan(suite, device=args.device)
-    check_devices(cells[0].device if cells else "cpu", args.nproc_per_node)
-    asked = methods_asked_for(suite)
-    refuse_nonsense([cell for cell in cells if cell.method_spec in asked])
+    tables: dict[Path, list[str]] = {}
+    for suite, out in zip(suites, folders, strict=True):
+        tables.setdefault(out, []).extend(suite.claims)
+    claims = {out: published(names) for out, names in tables.items()}
+    plans = [plan(suite, device=args.device) for suite in suites]
+    for suite, cells in zip(suites, plans, strict=True):
+        check_devices(cells[0].device if cells else "cpu", args.nproc_per_node)
+        asked = methods_asked_for(suite)
+        refuse_nonsense([cell for cell in cells if cell.method_spec in asked])
+    failed = [run_suite(*each, args) for each in zip(suites, plans, folders, strict=True)]
+    for out, found in claims.items():
+        if found:
+            print(beside(found, out, args.override))
+    return int(any(failed))
+
+
+def run_suite(suite: Any, cells: list, out: Path, args: argparse.Namespace) -> bool:
+    """Run the cells and print their tables; whether a cell failed, or none of the suite's own methods could run."""
+    from ..progress import reporter
+    from ..runner import run_plan
+
     summary = run_plan(
         cells,
         out,
@@ -86,10 +103,9 @@ def lead(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
         checkpoint_every=args.checkpoint_every,
     )
+    asked = methods_asked_for(suite)
     made = [record["status"] for record in report(cells, out) if record["method_spec"] in asked]
-    if claims:
-        print(beside(claims, out, args.override))
-    return int(summary.failed > 0 or set(made) == {"unsupported"})
+    return summary.failed > 0 or set(made) == {"unsupported"}
 
 
 def methods_asked_for(suite: Any) -> set[str]:
@@ -109,8 +125,8 @@ def refuse_nonsense(cells: list) -> None:
         raise UserError(f"nothing to run: {'; '.join(dict.fromkeys(reasons))}")
 
 
-def suite_of(args: argparse.Namespace) -> Any:
-    """The grid: the suite file if there is one, with every option that was given in place of the file's."""
+def suites_of(args: argparse.Namespace) -> list[Any]:
+    """The grids: the suite files if there are any, with every option that was given in place of the files'."""
     from ...core.errors import UserError
     from .. import config
     from ..overrides import Overrides
@@ -123,7 +139,7 @@ def suite_of(args: argparse.Namespace) -> Any:
     if args.backbone and not judges and not args.suite:  # the mini backbones, and those that distil in any case
         judges = [*dict.fromkeys([*default_backbones(), *args.backbone])]
     overrides = Overrides.parse(args.override)
-    base = config.load_suite(args.suite, overrides).model_dump() if args.suite else {}
+    bases = [found.model_dump() for found in config.load_suites(args.suite or [], overrides)] or [{}]
     given = {
         "methods": args.method,
         "backbones": args.backbone,
@@ -136,10 +152,12 @@ def suite_of(args: argparse.Namespace) -> Any:
         "controls": False if args.no_controls else None,
         "name": args.name,
     }
-    suite = config.suite(**{**base, **{key: value for key, value in given.items() if value is not None}})
-    name = suite.name if args.suite or args.name else run_name(suite.methods, suite.datasets, suite.ipc)
+    changed = {key: value for key, value in given.items() if value is not None}
+    suites = [config.suite(**{**base, **changed}) for base in bases]
+    names = [s.name if args.suite or args.name else run_name(s.methods, s.datasets, s.ipc) for s in suites]
     # records of stand-ins do not belong beside those of the suite as it is written
-    return suite.model_copy(update={"name": f"{name}-override" if overrides and not args.name else name})
+    suffix = "-override" if overrides and not args.name else ""
+    return [s.model_copy(update={"name": f"{name}{suffix}"}) for s, name in zip(suites, names, strict=True)]
 
 
 def run_name(methods: list[str], datasets: list[str], ipcs: list[int]) -> str:
@@ -182,12 +200,13 @@ def published(tables: list[str]) -> list:
 def beside(claims: list, out: Path, overrides: list[str]) -> str:
     """The claims beside what `out` holds."""
     from .. import claims_table
-    from ..claims import Names, against
+    from ..claims import against
+    from ..names import Names
     from ..overrides import Overrides
     from ..records import load_records
 
-    stand_ins = Overrides.parse(overrides)
-    return claims_table.text(against(claims, load_records([out]), Names.read(overrides=stand_ins)), stand_ins.notes())
+    names = Names.read(overrides=Overrides.parse(overrides))
+    return claims_table.text(against(claims, load_records([out]), names), names.notes(claims))
 
 
 def describe_cell(record: dict) -> str:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ._shared import add_overrides, command
+from ._shared import add_overrides, add_plugins, command, load_plugins
 
 METRICS = ("top1", "worst_group", "relative", "seconds", "memory", "summary")
 FORMATS = ("text", "md", "csv", "latex", "json")
@@ -22,14 +22,17 @@ def add(commands) -> None:
         metavar="published[=FILE]",
         help="papers' numbers beside ours: results/published, or FILE.csv",
     )
-    claims.add_argument("--claims", action="append", metavar="T", help="only this published table (lgm-1); may be repeated")
+    claims.add_argument("--claims", action="append", metavar="T", help="only this table (lgm-1) or paper (lgm); repeatable")
     claims.add_argument(
         "--tolerance", type=float, metavar="P", help="points that a cell may be off, or 3 s of both where more; default: 1"
     )
     add_overrides(claims)  # type: ignore[arg-type]
+    add_plugins(claims)  # type: ignore[arg-type]
 
 
 def main(args: argparse.Namespace) -> int:
+    load_plugins(args.plugin)
+    from ...core.errors import UserError
     from .. import render
     from ..records import load_records
     from ..tables import tables
@@ -38,6 +41,8 @@ def main(args: argparse.Namespace) -> int:
     if args.against is not None:
         print(compared(records, args), end="")
         return 0
+    if args.claims or args.override or args.tolerance is not None:
+        raise UserError("--claims, --override and --tolerance are of claimed numbers; give --against published")
     built = tables(records, args.metric, args.protocol)  # also checks that the records belong together
     if args.format == "csv":
         print(render.csv([r for r in records if args.protocol in (None, r["protocol"], r["protocol_spec"])]), end="")
@@ -58,20 +63,21 @@ def compared(records: list[dict], args: argparse.Namespace) -> str:
     """The published tables beside the records; without --claims those of which at least one cell was measured."""
     from ...core.errors import UserError
     from .. import claims_table
-    from ..claims import NAMES, Names, against, chosen_tables, read_claims, shipped
+    from ..claims import against, chosen_tables, read_claims, shipped
     from ..compare import POINTS
+    from ..names import NAMES, Names
     from ..overrides import Overrides
     from ..values import Value
 
-    overrides = Overrides.parse(args.override)
     claims = read_claims(args.against or shipped())
     if args.claims:
         claims = chosen_tables(claims, args.claims)
     points = POINTS if args.tolerance is None else args.tolerance
-    found = against(claims, records, Names.read(overrides=overrides), points)
+    names = Names.read(overrides=Overrides.parse(args.override))
+    found = against(claims, records, names, points)
     if not args.claims:
         touched = {c.claim.table_name for c in found if c.measured != Value()}
         found = [c for c in found if c.claim.table_name in touched]
     if not found:
         raise UserError(f"no record answers for a published cell; their names are in {NAMES}, --claims T prints an empty table")
-    return claims_table.FORMATS[args.format](found, overrides.notes())
+    return claims_table.FORMATS[args.format](found, names.notes([c.claim for c in found]))

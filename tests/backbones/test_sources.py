@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from ddbench.core.backbone import BACKBONES
+from ddbench.core.errors import NotHere
 from ddbench.core.params import spec_string
 
 from .conftest import load, message
@@ -162,6 +163,29 @@ class TestCheckpoint:
         plain = load(self.spec(tmp_path / "plain.safetensors"))
         assert inner.spec.sha256 == plain.spec.sha256
         assert "no key that starts with 'nope.'" in message(self.spec(tmp_path / "moco.pth", ",key=net,prefix=nope."))
+
+    def test_a_resnet_for_small_images_has_a_small_stem(self, tmp_path):
+        """As the teachers of KRR-ST and MKDT: 3x3, stride 1, padding 2, no max pooling."""
+        import timm
+
+        with torch.random.fork_rng():
+            torch.manual_seed(5)
+            network = timm.create_model("resnet18", num_classes=0)
+            network.conv1 = torch.nn.Conv2d(3, 64, 3, padding=2, bias=False)
+            network.maxpool = torch.nn.Identity()
+        save_file(network.state_dict(), tmp_path / "a.safetensors")
+        spec = f"checkpoint[file={tmp_path / 'a.safetensors'},model=resnet18,stem_padding=2,input_size=32,mean=0,std=1]"
+        images = torch.rand(2, 3, 32, 32)
+        with torch.no_grad():
+            assert torch.allclose(load(spec)(images), network.eval()(images), atol=1e-5)
+        assert load(spec).spec.architecture == "timm resnet18 with a 3x3 stem, padding 2"
+        assert "stem_padding is for ResNets" in message(spec.replace("resnet18", "vit_tiny_patch16_224"))
+
+    def test_a_file_that_is_not_here_yet_has_a_network_all_the_same(self):
+        source = BACKBONES.create("checkpoint[file=nowhere.pth,model=resnet18,stem_padding=2,input_size=32]")
+        assert source.blank().spec.dim == 512
+        with pytest.raises(NotHere, match=r"nowhere.pth does not exist"):
+            source.load()
 
     def test_keys_that_do_not_fit_are_named(self, state, tmp_path):
         del state["conv1.0.weight"]

@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from ddbench.benchmark.cli import main, parser
-from ddbench.benchmark.commands.run import suite_of
+from ddbench.benchmark.commands.run import suites_of
 from ddbench.benchmark.config import load_suite
 from ddbench.benchmark.overrides import Overrides
 from ddbench.core.errors import UserError
@@ -39,6 +39,33 @@ def test_a_whole_spec_goes_before_a_name():
     ]  # fmt: skip
 
 
+def test_specs_inside_specs_are_swapped_and_other_values_are_not():
+    overrides = Overrides({"lgm": "lgm[steps=2]", "imagenet": "digits"})
+    assert overrides.swap("neighbors[of=lgm[copies=3],folder=none]") == "neighbors[of=lgm[steps=2],folder=none]"
+    assert overrides.swap("clip_vitb16[normalise=imagenet]") == "clip_vitb16[normalise=imagenet]"
+    overrides.check([{"methods": ["neighbors[of=lgm]"], "datasets": ["imagenet"]}])
+
+
+def test_suites_that_run_together_share_their_stand_ins(file, tmp_path):
+    other = tmp_path / "other.yaml"
+    other.write_text("methods: [herding]\nbackbones: [mini_vit_simclr]\n")
+    both = (
+        "--suite",
+        str(file),
+        "--suite",
+        str(other),
+        "--override",
+        "no_such_net=mini_vit_mae",
+        "--override",
+        "herding=kmeans",
+    )
+    found = suites_of(parsed(*both))
+    assert [suite.methods for suite in found] == [["lgm[copies=3]", "random"], ["kmeans"]]
+    assert [suite.name for suite in found] == ["paper-override", "other-override"]
+    with pytest.raises(UserError, match=r"the suites have no 'clip'; they have .*herding"):
+        suites_of(parsed(*both, "--override", "clip=mini_vit_mae"))
+
+
 def test_specs_are_swapped_before_they_are_checked(file):
     with pytest.raises(UserError, match=r"paper.yaml:4: unknown backbone 'no_such_net'"):
         load_suite(file)
@@ -49,7 +76,7 @@ def test_specs_are_swapped_before_they_are_checked(file):
 
 
 def test_a_stand_in_for_nothing_is_an_error_that_lists_what_there_is(file):
-    with pytest.raises(UserError, match=r"the suite has no 'clip'; it has .*no_such_net"):
+    with pytest.raises(UserError, match=r"the suites have no 'clip'; they have .*no_such_net"):
         load_suite(file, Overrides({"no_such_net": "mini_vit_mae", "clip": "mini_vit_mae"}))
 
 
@@ -58,7 +85,7 @@ def parsed(*argv: str) -> argparse.Namespace:
 
 
 def test_records_of_stand_ins_get_a_folder_of_their_own(file):
-    suite = suite_of(parsed("--suite", str(file), "--override", "no_such_net=mini_vit_mae"))
+    (suite,) = suites_of(parsed("--suite", str(file), "--override", "no_such_net=mini_vit_mae"))
     assert suite.name == "paper-override"
 
 

@@ -84,6 +84,22 @@ def dogs(root: Path, classes: int = 120) -> Path:
     return home
 
 
+def tinyimagenet(root: Path, classes: int = 200) -> Path:
+    """Two train images and one test image of every class; the lists are not in the order of the names."""
+    home = root / "tiny-imagenet-200"
+    wnids = [f"n{k:08}" for k in range(classes)]
+    annotations = []
+    for index, wnid in reversed(list(enumerate(wnids))):
+        for k in range(2):
+            write(home / "train" / wnid / "images" / f"{wnid}_{k}.JPEG", index)
+        (home / "train" / wnid / f"{wnid}_boxes.txt").write_text(f"{wnid}_0.JPEG\t0\t0\t7\t7\n")
+        write(home / "val" / "images" / f"val_{len(annotations)}.JPEG", index)
+        annotations.append(f"val_{len(annotations)}.JPEG\t{wnid}\t0\t0\t7\t7\n")
+    (home / "wnids.txt").write_text("\n".join(reversed(wnids)) + "\n")
+    (home / "val" / "val_annotations.txt").write_text("".join(annotations))
+    return home
+
+
 STYLES = (
     "art_nouveau", "baroque", "expressionism", "impressionism", "post_impressionism",
     "realism", "renaissance", "romanticism", "surrealism", "ukiyo_e",

@@ -14,6 +14,7 @@ from . import published
 WRITERS = {
     "cub": published.cub,
     "dogs": published.dogs,
+    "tinyimagenet": published.tinyimagenet,
     "artbench": published.artbench,
     "waterbirds": published.waterbirds,
     "spawrious": published.spawrious,
@@ -85,6 +86,24 @@ def test_a_damaged_mat_list_is_named(tmp_path):
     (home / "train_list.mat").write_bytes(b"MATLAB 5.0")
     with pytest.raises(UserError, match="train_list.mat cannot be read: .*unpack lists.tar again") as error:
         load("dogs", tmp_path)
+    one_line(error)
+
+
+def test_tinyimagenet_reads_its_annotations_for_the_test_split(tmp_path):
+    published.tinyimagenet(tmp_path)
+    data = load("tinyimagenet", tmp_path)
+    assert (len(data.train), len(data.test), data.num_classes) == (400, 200, 200)
+    assert data.class_names[7] == "n00000007"
+    assert data.test.labels.tolist() == list(reversed(range(200)))
+    for split in (data.train, data.test):
+        assert torch.equal(grey(split), split.labels.float())
+
+
+@pytest.mark.parametrize("line", ["val_0.JPEG", "val_0.JPEG\tn99999999\t0\t0\t7\t7"])
+def test_a_damaged_line_of_tinyimagenet_is_named(tmp_path, line):
+    (published.tinyimagenet(tmp_path) / "val" / "val_annotations.txt").write_text(line)
+    with pytest.raises(UserError, match="val_annotations.txt:1 is 'val_0.JPEG.*' instead of FILE WNID") as error:
+        load("tinyimagenet", tmp_path)
     one_line(error)
 
 

@@ -44,9 +44,9 @@ def test_perf_gpu_needs_nothing_installed():
 
 def test_paper_runs_every_suite_of_a_table_and_passes_its_arguments():
     printed = " ".join(make("-n", "paper", "TABLE=lgm-1", "ARGS=--dry-run").split())
-    for name in ("imagenet100", "imagenet1k", "random"):
-        assert f"suites/lgm-1-{name}.yaml" in printed
-    assert "ddbench run --suite $suite --dry-run" in printed
+    suites = " ".join(f"--suite suites/lgm-1-{name}.yaml" for name in ("imagenet100", "imagenet1k", "random"))
+    assert f"ddbench run {suites} --dry-run" in printed
+    assert make("-n", "paper", "TABLE=mkdt").count("--suite suites/mkdt-") == 3
 
 
 def test_paper_names_the_tables_that_there_are():
