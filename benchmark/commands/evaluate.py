@@ -74,10 +74,13 @@ def main(args: argparse.Namespace) -> int:
 
 def read_set(path: Path, data: "ImageData", pixels: str) -> "DistilledSet":
     """A set of ours, or one made elsewhere with the warnings about its pixels on stderr."""
+    from ...core.errors import UserError
     from .. import api
     from ..external import read_external
 
-    if not path.exists() or (path / "set.json").exists():
+    if not path.exists():
+        raise UserError(f"{path} does not exist; give the folder of a set, an image folder, .npz, .safetensors or .pth")
+    if (path / "set.json").exists():
         return api.load_set(path, data)
     dset, warnings = read_external(path, data, pixels)
     for warning in warnings:

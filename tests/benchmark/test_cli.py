@@ -74,6 +74,7 @@ RUN = ("run", "-m", "random", "-b", "fake_net", "--eval-backbone", "fake_net", "
         (["compare", "nowhere", "elsewhere"], ["no records in nowhere"]),
         (["check", "herdin"], ["did you mean 'herding'"]),
         (["show", "nowhere"], ["nowhere is not a distilled set"]),
+        (["evaluate", "not_here.pth"], ["not_here.pth does not exist; give"]),
         (["evaluate", "nowhere", "-b", "mini_nothing"], ["unknown backbone"]),
     ],
 )
