@@ -29,7 +29,7 @@ from .determinism import make_deterministic
 from .measure import Meter, clock, cpu_clock, current_rss
 from .outcome import classify, print_traceback
 from .perf_cases import Case
-from .perf_inputs import RandomBank, random_data
+from .perf_inputs import RandomBank, plugin, random_data
 from .records import jsonable
 
 Row = dict[str, Any]
@@ -110,7 +110,7 @@ def product(case: Case, device: torch.device) -> Row:
 
 def steps(case: Case, device: torch.device) -> Row:
     """Seconds, operations and peak memory of one step of a method."""
-    backbone, method = _load(case, device), METHODS.create(case.spec)
+    backbone, method = _load(case, device), plugin(METHODS, case.spec)
     data = random_data(case.classes, backbone.spec.stage_size)
     meter = Meter(device)
     timer = StepTimer(meter, case.aim, case.at_most)
@@ -169,7 +169,7 @@ def _fill(bank: FeatureBank, backbone: Backbone, case: Case, count: int) -> floa
 
 def probe(case: Case, device: torch.device) -> Row:
     """Seconds of one evaluation of a random set; its training images per second over all epochs and probe seeds."""
-    backbone, protocol = _load(case, device), PROTOCOLS.create(case.spec)
+    backbone, protocol = _load(case, device), plugin(PROTOCOLS, case.spec)
     data = random_data(case.classes, backbone.spec.stage_size)
     labels = class_labels(case.classes, case.ipc)
     images = torch.rand(len(labels), 3, backbone.spec.stage_size, backbone.spec.stage_size)
@@ -184,7 +184,7 @@ def probe(case: Case, device: torch.device) -> Row:
 
 
 def _load(case: Case, device: torch.device) -> Backbone:
-    return BACKBONES.create(case.backbone).load().to(device)
+    return plugin(BACKBONES, case.backbone).load().to(device)
 
 
 MEASURES: dict[str, Callable[[Case, torch.device], Row]] = {

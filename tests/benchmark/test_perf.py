@@ -12,6 +12,7 @@ import torch
 from ddbench.benchmark import perf, perf_measure
 from ddbench.benchmark.measure import Meter
 from ddbench.benchmark.perf_cases import PROFILES, SMOKE, Case
+from ddbench.benchmark.perf_inputs import plugin
 from ddbench.core.backbone import BACKBONES
 from ddbench.core.method import METHODS, PROTOCOLS
 
@@ -20,9 +21,9 @@ STEPS = Case("steps", "clpdd[augment=none,init=noise]", "mini_resnet_dino", 3, c
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
-    """`--cases smoke` as a machine without pandas and open_clip runs it."""
+    """`--cases smoke` as a machine runs it that has torch and timm with what they need, and nothing else of ours."""
     absent, out = tmp_path_factory.mktemp("absent"), tmp_path_factory.mktemp("out")
-    for name in ("pandas", "open_clip"):
+    for name in ("pydantic", "open_clip", "pandas", "rich", "scipy", "sklearn"):
         (absent / f"{name}.py").write_text("raise ImportError('not on the GPU machine')")
     path = os.pathsep.join([str(absent), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-P", "-m", "ddbench.benchmark.perf", "--cases", "smoke", "--device", "cpu", "--threads", "1"]
@@ -46,9 +47,9 @@ def test_every_case_of_the_smoke_run_is_measured(smoke):
 def test_cases_name_what_there_is_and_are_all_different(profile):
     cases = PROFILES[profile]
     for case in cases:
-        assert not case.backbone or BACKBONES.create(case.backbone)
         registry = {"steps": METHODS, "probe": PROTOCOLS}.get(case.kind)
-        assert registry is None or registry.create(case.spec)
+        for kind, spec in ((BACKBONES, case.backbone), (registry, case.spec)):
+            assert not (kind and spec) or plugin(kind, spec) == kind.create(spec)
     assert len({dataclasses.astuple(case) for case in cases}) == len(cases)
 
 
