@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.backbone import Backbone
+from ..core.backbone import BACKBONES, Backbone
 from ..core.bank import FeatureBank
 from ..core.data import ImageData, Split
 from ..core.params import parse_spec
 from ..core.registry import Registry
 from ..core.views import CENTRE, View
+from .perf_cases import Case
 
 T = TypeVar("T")
 
@@ -28,6 +29,11 @@ def plugin(registry: Registry[T], spec: str) -> T:
     """
     name, values = parse_spec(spec)
     return registry.get(name)(**{key: _typed(value) for key, value in values.items()})
+
+
+def load(case: Case, device: torch.device) -> Backbone:
+    """The case's backbone on the device."""
+    return plugin(BACKBONES, case.backbone).load().to(device)
 
 
 def _typed(text: str) -> Any:
