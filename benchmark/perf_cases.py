@@ -9,14 +9,16 @@ whole batch without it. `smoke`: a few seconds, for CI, with every kind of case.
 from dataclasses import dataclass
 from typing import Literal
 
+# Matrix product, steps of a method, the same without the engine, feature bank, protocol, protocol on the full data, backbone
+# passes as a GPU's queue sees them, JPEGs.
+Kind = Literal["product", "steps", "plain", "features", "probe", "ceiling", "launch", "decode"]
+
 
 @dataclass(frozen=True)
 class Case:
     """One measurement in a process of its own."""
 
-    # matrix product, steps of a method, the same without the engine, feature bank, protocol, protocol on the full data,
-    # backbone passes as a GPU's queue sees them, JPEGs
-    kind: Literal["product", "steps", "plain", "features", "probe", "ceiling", "launch", "decode"]
+    kind: Kind
     spec: str = ""  # of the method or protocol
     backbone: str = ""
     classes: int = 0
@@ -124,13 +126,14 @@ SCALING = (  # three timed steps each
     *(steps(CLPDD, _RESNET, 300, chunk=chunk, aim=0) for chunk in (16, 150, 300)),
 )
 
-PLAIN = (
+_AGAINST: tuple[tuple[Kind, int | None], ...] = (("plain", None), ("steps", 300), ("steps", 64))
+PLAIN = (  # 300 views a step
     Case("product", aim=0.5),
     *(
-        Case(kind, spec, backbone, 300 // copies, chunk=chunk, aim=0, at_most=3)
+        Case(kind, spec, backbone, 300 // copies, chunk=chunk, aim=0)
         for backbone in (_RESNET, _MINI_VIT)
         for spec, copies in ((CLPDD, 1), (lgm(3), 3))
-        for kind, chunk in (("plain", None), ("steps", 300), ("steps", 64))
+        for kind, chunk in _AGAINST
     ),
 )
 

@@ -33,8 +33,8 @@ class WholeBatch:
 
     def step(self, images: nn.Module, objective: Objective, generator: torch.Generator) -> Tensor:
         spec, rendered = self.backbone.spec, images(slice(None))
-        noise = torch.Generator(rendered.device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
         drawn = [(view, sample(view, len(rendered), generator, spec.stage_size, spec.input_size)) for view in self.views]
+        noise = torch.Generator(rendered.device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
         pixels = torch.cat([apply(view, rendered, params, spec.input_size, noise) for view, params in drawn])
         loss = objective(self.backbone(pixels).view(len(drawn), len(rendered), -1))
         loss.backward()

@@ -58,7 +58,8 @@ def build(cls: type[T], values: dict[str, Any], owner: str) -> T:
             raise UserError(unknown("parameter", key, fields) + f" (of {owner})" if fields else f"{owner} takes no parameters")
     values = {key: _none(value, hints[key]) for key, value in values.items()}
     try:
-        return TypeAdapter(cls).validate_python(values)
+        checked: Any = TypeAdapter(cls)
+        return checked.validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"][:1]))

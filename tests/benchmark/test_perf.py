@@ -13,8 +13,12 @@ from ddbench.benchmark import perf, perf_measure
 from ddbench.benchmark.measure import Meter
 from ddbench.benchmark.perf_cases import PROFILES, SMOKE, Case
 from ddbench.benchmark.perf_inputs import plugin
+from ddbench.benchmark.perf_plain import WholeBatch
 from ddbench.core.backbone import BACKBONES
+from ddbench.core.engine import FeatureEngine
+from ddbench.core.images import Pyramid
 from ddbench.core.method import METHODS, PROTOCOLS
+from ddbench.core.views import CENTRE, View
 
 STEPS = Case("steps", "clpdd[augment=none,init=noise]", "mini_resnet_dino", 3, chunk=2, aim=0.01, at_most=3)
 
@@ -131,3 +135,43 @@ def test_cases_beyond_the_budget_are_listed_as_not_run(tmp_path, monkeypatch, ca
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     assert [row["status"] for row in rows] == ["ok"] + ["not run"] * (len(SMOKE) - 1)
     assert capsys.readouterr().out.count("not run: ") == len(SMOKE) - 1
+
+
+def test_beside_a_gpu_the_next_process_starts_before_the_present_one_is_measured(tmp_path, monkeypatch):
+    """And the one that waits for a case that the budget left out is ended."""
+    told, now = [], [0.0]
+
+    class Waiting:
+        def __init__(self, case, *rest):
+            self.kind = case.kind
+            told.append(f"start {self.kind}")
+
+        def kill(self):
+            told.append(f"kill {self.kind}")
+
+        def communicate(self):
+            pass
+
+    def measure(process, case, *rest):
+        told.append(f"measure {process.kind}")
+        assert process.kind == case.kind
+        now[0] += 40
+        return {"status": "ok", "reason": None}
+
+    monkeypatch.setattr(perf, "clock", lambda: now[0])
+    monkeypatch.setattr(perf, "start", Waiting)
+    monkeypatch.setattr(perf, "in_fresh_process", measure)
+    args = perf._arguments(["--device", "cuda", "--out", str(tmp_path), "--budget-seconds", "60"])
+    perf.run([Case(kind) for kind in ("steps", "probe", "decode", "launch")], args)
+    assert told == ["start steps", "start probe", "measure steps", "start decode", "measure probe", "kill decode"]
+
+
+def test_the_whole_batch_step_is_the_engines(backbone):
+    """Same random numbers: the same loss and gradient, up to summation order."""
+    images, views = Pyramid(5, 16, torch.Generator().manual_seed(1), start=16), [CENTRE, View(flip=True, crop=(0.3, 1.0))]
+    found = []
+    for engine in (WholeBatch(backbone, views), FeatureEngine(backbone, views, chunk=3)):
+        images.zero_grad()
+        loss = engine.step(images, lambda z: (z[0] - z[1].roll(1, 0)).square().sum(), torch.Generator().manual_seed(2))
+        found.append((loss, [level.grad.clone() for level in images.levels]))
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-6)
