@@ -75,7 +75,7 @@ GPU = (
     steps(lgm(3), DINO, 1000),
     Case("features", backbone=VIT, classes=1000),
     Case("probe", "linear-probe", VIT, 1000),
-    Case("ceiling", "linear-probe[full_epochs=5]", VIT, 1000),
+    Case("ceiling", "linear-probe[full_epochs=20]", VIT, 1000),
     Case("decode", aim=2),
     Case("launch", backbone=_RESNET, chunk=64),
     steps(CLPDD, _RESNET, 1000),
