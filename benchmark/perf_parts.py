@@ -92,7 +92,8 @@ def launch(case: Case, device: torch.device) -> Row:
             tries.append(((clock() - start) / _PASSES, queued / _PASSES))
     seconds, queued = min(tries[1:])
     peaks = meter.peaks["passes"].to_json()
-    rates = {"seconds": seconds, "images_per_second": size / seconds, "launch_share": queued / seconds}
+    share = queued / seconds if device.type == "cuda" else None  # a CPU has no queue
+    rates = {"seconds": seconds, "images_per_second": size / seconds, "launch_share": share}
     return {**rates, "peak_bytes": peaks, "base_bytes": base}
 
 

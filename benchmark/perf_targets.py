@@ -22,7 +22,8 @@ def lines(rows: Sequence[Row]) -> list[str]:
     measured = [row for row in rows if row["status"] == "ok"]
     headline = [("CLP-DD", CLPDD, 20), ("LGM, 3 copies, bank", lgm(3), 75), ("LGM, 3 copies, live", lgm(3, "live"), 75)]
     targets = [line for name, spec, most in headline for row in _of(measured, spec) for line in _pace(name, row, most)]
-    return [*targets, *_little_memory(measured), *(note(row) for row in measured if (note := _NOTES.get(row["kind"])))]
+    notes = [note(row) for row in measured if (note := _NOTES.get(row["kind"]))]
+    return [*targets, *_little_memory(measured), *filter(None, notes)]
 
 
 def _of(rows: Sequence[Row], spec: str) -> list[Row]:
@@ -62,6 +63,8 @@ def _word(met: bool) -> str:
 
 
 def _launch(row: Row) -> str:
+    if row["launch_share"] is None:
+        return ""
     share = f"queueing takes {row['launch_share']:.0%} of the time"
     return f"backbone pass there and back, {row['chunk']} views of {row['backbone']}: {share} (near 100 %: launch-bound)"
 

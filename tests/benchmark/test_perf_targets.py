@@ -54,3 +54,12 @@ def test_little_memory_is_asked_of_the_chunk_that_pays_least(rows, expected):
 
 def test_on_a_cpu_nothing_is_said_of_gpu_memory():
     assert not any("8 GB" in line for line in lines([row(CLPDD, 0.12, gb=None)]))
+
+
+def test_what_a_table_cannot_show_is_told_below_it():
+    probe = {**asdict(Case("ceiling")), "status": "ok", "images_per_second": 1e6, "seeds": 5, "peak_bytes": {}}
+    queue = {**asdict(Case("launch", backbone="mini", chunk=64)), "status": "ok", "launch_share": 0.97}
+    assert lines([probe, queue, {**queue, "launch_share": None}]) == [
+        "probe on cached features of the full data: 100 epochs of ImageNet-1k in 11 min, all probe seeds",
+        "backbone pass there and back, 64 views of mini: queueing takes 97% of the time (near 100 %: launch-bound)",
+    ]
