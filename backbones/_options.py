@@ -3,9 +3,9 @@
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BeforeValidator
 
 from ..core.errors import UserError
+from ..core.params import BeforeValidator
 
 
 def _triple(value: Any) -> Any:

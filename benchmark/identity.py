@@ -15,6 +15,10 @@ from .records import SCHEMA, jsonable
 # What of a backbone determines its features; its name and the source of the weights do not.
 _FEATURE_FIELDS = ("sha256", "architecture", "input_size", "crop_pct", "pooling", "mean", "std")
 
+# Protocol parameters that are younger than the records of their protocol's version, with the value that says what was done
+# before. At this value they are left out of the hash, so that those records still count.
+_YOUNGER = {"shared_views": True}
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -102,7 +106,7 @@ def _evaluation_facts(evaluation: Evaluation) -> dict[str, Any]:
     facts = {
         "protocol": evaluation.protocol,
         "protocol_version": evaluation.protocol_version,
-        "protocol_params": evaluation.protocol_params,
+        "protocol_params": {k: v for k, v in evaluation.protocol_params.items() if k not in _YOUNGER or v != _YOUNGER[k]},
         "eval_backbone": _features(evaluation.eval_backbone_spec),
     }
     other = evaluation.judging_fingerprint

@@ -1,18 +1,24 @@
 """What `python -m ddbench.benchmark.perf` measures, in order of importance: a budget that runs out cuts from the end.
 
-`gpu`: ViT-B/16 and DINOv2 ViT-B/14 at 224 pixels with random weights. `cpu`: the mini backbones, 1,000 classes at IPC 1 and 100
-classes at IPC 10. `scaling`: classes, IPC, copies and chunk one by one, for how cost grows. `smoke`: a few seconds, for CI.
+`gpu`: ViT-B/16 and DINOv2 ViT-B/14 at 224 pixels with random weights; not every combination of method, backbone, classes, IPC,
+copies and chunk, but each of their values beside the headline. `cpu`: the mini backbones, 1,000 classes at IPC 1 and 100
+classes at IPC 10. `scaling`: classes, IPC, copies and chunk one by one, for how cost grows. `plain`: the engine against the
+whole batch without it. `smoke`: a few seconds, for CI, with every kind of case.
 """
 
 from dataclasses import dataclass
 from typing import Literal
+
+# Matrix product, steps of a method, the same without the engine, feature bank, protocol, protocol on the full data, backbone
+# passes as a GPU's queue sees them, JPEGs.
+Kind = Literal["product", "steps", "plain", "features", "probe", "ceiling", "launch", "decode"]
 
 
 @dataclass(frozen=True)
 class Case:
     """One measurement in a process of its own."""
 
-    kind: Literal["product", "steps", "features", "probe"]  # matrix product, steps of a method, feature bank, protocol
+    kind: Kind
     spec: str = ""  # of the method or protocol
     backbone: str = ""
     classes: int = 0
@@ -55,36 +61,46 @@ def steps(
     return Case("steps", spec, backbone, classes, ipc, chunk, aim, at_most)
 
 
+_RESNET, _MINI_VIT = "mini_resnet_dino", "mini_vit_mae"
+_MANY = 100  # timed steps of the two cases that are extrapolated to 5,000; `aim` lets them take what they need
 GPU = (
     Case("product"),
-    steps(CLPDD, VIT, 1000, aim=40, at_most=100),  # the two that are extrapolated to 5,000 steps
-    steps(lgm(3), VIT, 1000, aim=110, at_most=100),
-    steps(lgm(3, "live"), VIT, 1000),
-    steps(SFM, VIT, 1000),
+    steps(CLPDD, VIT, 1000, aim=100, at_most=_MANY),
+    steps(lgm(3), VIT, 1000, aim=150, at_most=_MANY),
     steps(CLPDD, VIT, 1000, chunk=32),
     steps(CLPDD, VIT, 1000, chunk=64),
-    steps(CLPDD, VIT, 1000, chunk=250),
-    steps(CLPDD_COPIES, VIT, 1000),
+    steps(lgm(3, "live"), VIT, 1000),
+    steps(SFM, VIT, 1000),
     steps(CLPDD, DINO, 1000),
     steps(lgm(3), DINO, 1000),
-    Case("steps", CLPDD, VIT, 1000, compiled=True),
     Case("features", backbone=VIT, classes=1000),
     Case("probe", "linear-probe", VIT, 1000),
+    Case("ceiling", "linear-probe[full_epochs=20]", VIT, 1000),
+    Case("decode", aim=2),
+    Case("launch", backbone=_RESNET, chunk=64),
+    steps(CLPDD, _RESNET, 1000),
+    Case("steps", CLPDD, VIT, 1000, compiled=True),
+    steps(CLPDD, VIT, 1000, chunk=16),
+    steps(CLPDD, VIT, 1000, chunk=250),
+    steps(CLPDD_COPIES, VIT, 1000),
     steps(lgm(10, "live"), VIT, 100),
     steps(CLPDD, VIT, 100),
     steps(lgm(1), VIT, 100, ipc=10),
     steps(lgm(3), VIT, 100, ipc=10),
     steps(CLPDD, VIT, 100, ipc=10),
     steps(SFM, DINO, 1000),
+    steps(CLPDD, DINO, 100),
+    steps(lgm(3), DINO, 100),
+    steps(SFM, VIT, 100, ipc=10),
+    Case("probe", "linear-probe[shared_views=false]", VIT, 1000),
     Case("features", backbone=DINO, classes=1000),
     Case("probe", "lgm-probe[epochs=2]", VIT, 1000),
     steps(lgm(1), VIT, 1000),
-    steps(CLPDD, VIT, 1000, ipc=10, chunk=500),
     steps(lgm(10), VIT, 1000),
+    steps(CLPDD, VIT, 1000, ipc=10, chunk=500),
     steps("duet", VIT, 100),
 )
 
-_RESNET, _MINI_VIT = "mini_resnet_dino", "mini_vit_mae"
 CPU = (
     Case("product"),
     *(steps(spec, b, 1000) for b in (_RESNET, _MINI_VIT) for spec in (CLPDD, SFM, lgm(1))),
@@ -110,6 +126,17 @@ SCALING = (  # three timed steps each
     *(steps(CLPDD, _RESNET, 300, chunk=chunk, aim=0) for chunk in (16, 150, 300)),
 )
 
+_AGAINST: tuple[tuple[Kind, int | None], ...] = (("plain", None), ("steps", 300), ("steps", 64))
+PLAIN = (  # 300 views a step
+    Case("product", aim=0.5),
+    *(
+        Case(kind, spec, backbone, 300 // copies, chunk=chunk, aim=0)
+        for backbone in (_RESNET, _MINI_VIT)
+        for spec, copies in ((CLPDD, 1), (lgm(3), 3))
+        for kind, chunk in _AGAINST
+    ),
+)
+
 _TINY = "timm[model=vit_tiny_patch16_224,pretrained=false,input_size=32]"
 SMOKE = (
     Case("product", aim=0),
@@ -117,6 +144,10 @@ SMOKE = (
     steps(lgm(2, "live"), _TINY, 5, aim=0),
     Case("features", backbone=_RESNET, classes=5, chunk=32, aim=0),
     Case("probe", "linear-probe[epochs=2]", _RESNET, 5, aim=0),
+    Case("plain", lgm(2), _RESNET, 5, aim=0),
+    Case("ceiling", "linear-probe[full_epochs=1,seeds=1,min_views=1,batch=2000]", _RESNET, 5, aim=0),
+    Case("launch", backbone=_RESNET, chunk=2, aim=0),
+    Case("decode", aim=0),
 )
 
-PROFILES: dict[str, tuple[Case, ...]] = {"cpu": CPU, "gpu": GPU, "scaling": SCALING, "smoke": SMOKE}
+PROFILES: dict[str, tuple[Case, ...]] = {"cpu": CPU, "gpu": GPU, "scaling": SCALING, "plain": PLAIN, "smoke": SMOKE}

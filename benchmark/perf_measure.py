@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -21,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..core.backbone import BACKBONES, Backbone
 from ..core.bank import FeatureBank
 from ..core.method import METHODS, PROTOCOLS
+from ..core.params import parse_spec
 from ..core.precision import eagerly, precision
 from ..core.run import CPU, Run
 from ..core.sets import DistilledSet, class_labels
@@ -29,7 +31,9 @@ from .determinism import make_deterministic
 from .measure import Meter, clock, cpu_clock, current_rss
 from .outcome import classify, print_traceback
 from .perf_cases import Case
-from .perf_inputs import RandomBank, random_data
+from .perf_inputs import RandomBank, load, plugin, random_data
+from .perf_parts import ceiling, decode, launch
+from .perf_plain import WholeBatch
 from .records import jsonable
 
 Row = dict[str, Any]
@@ -110,7 +114,7 @@ def product(case: Case, device: torch.device) -> Row:
 
 def steps(case: Case, device: torch.device) -> Row:
     """Seconds, operations and peak memory of one step of a method."""
-    backbone, method = _load(case, device), METHODS.create(case.spec)
+    backbone, method = load(case, device), plugin(METHODS, case.spec)
     data = random_data(case.classes, backbone.spec.stage_size)
     meter = Meter(device)
     timer = StepTimer(meter, case.aim, case.at_most)
@@ -138,7 +142,7 @@ def steps(case: Case, device: torch.device) -> Row:
 
 def features(case: Case, device: torch.device) -> Row:
     """Images per second through staging, backbone and store, of images at their stage size."""
-    backbone, meter = _load(case, device), Meter(device)
+    backbone, meter = load(case, device), Meter(device)
     base, chunk = current_rss() or 0, case.chunk or Run().chunk_size
     with tempfile.TemporaryDirectory() as folder:
         bank = FeatureBank(ArrayStore(Path(folder)), meter.phase, device, chunk)
@@ -169,7 +173,7 @@ def _fill(bank: FeatureBank, backbone: Backbone, case: Case, count: int) -> floa
 
 def probe(case: Case, device: torch.device) -> Row:
     """Seconds of one evaluation of a random set; its training images per second over all epochs and probe seeds."""
-    backbone, protocol = _load(case, device), PROTOCOLS.create(case.spec)
+    backbone, protocol = load(case, device), plugin(PROTOCOLS, case.spec)
     data = random_data(case.classes, backbone.spec.stage_size)
     labels = class_labels(case.classes, case.ipc)
     images = torch.rand(len(labels), 3, backbone.spec.stage_size, backbone.spec.stage_size)
@@ -183,8 +187,11 @@ def probe(case: Case, device: torch.device) -> Row:
     return {"seconds": seconds, "images_per_second": seen / seconds, "peak_bytes": peaks, "base_bytes": base}
 
 
-def _load(case: Case, device: torch.device) -> Backbone:
-    return BACKBONES.create(case.backbone).load().to(device)
+def plain(case: Case, device: torch.device) -> Row:
+    """`steps` with the whole batch in place of the engine; the method, its objective and its optimiser are the same."""
+    module = sys.modules[METHODS.get(parse_spec(case.spec)[0]).__module__]
+    with mock.patch.object(module, "FeatureEngine", WholeBatch):
+        return steps(case, device)
 
 
 MEASURES: dict[str, Callable[[Case, torch.device], Row]] = {
@@ -192,6 +199,10 @@ MEASURES: dict[str, Callable[[Case, torch.device], Row]] = {
     "steps": steps,
     "features": features,
     "probe": probe,
+    "plain": plain,
+    "launch": launch,
+    "ceiling": ceiling,
+    "decode": decode,
 }
 
 
@@ -206,6 +217,8 @@ def row(case: Case, device: torch.device = CPU) -> Row:
 
 
 def main() -> None:
+    for registry in (BACKBONES, METHODS, PROTOCOLS):  # imported while a case before this one is measured
+        registry.names()
     job = json.load(sys.stdin)
     if job["threads"]:
         torch.set_num_threads(job["threads"])

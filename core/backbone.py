@@ -1,12 +1,13 @@
 """A frozen image encoder and the card that says exactly which one it is."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .precision import autocast, compiled
+from .precision import autocast, compiled, precision
 from .registry import Registry
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -59,6 +60,13 @@ class Backbone(nn.Module):
         if compiled():
             self.network.compile(dynamic=False)  # chunks have at most two sizes
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Backbone":
+        """Moved to where passes run under autocast, weights are cast once, here, and not again in every pass."""
+        super()._apply(fn, recurse)
+        if precision(self.mean.device.type) == "bf16":
+            cast_weights(self.network)
+        return self
+
     def train(self, mode: bool = True) -> "Backbone":
         """A frozen backbone has no training mode."""
         return self
@@ -71,6 +79,14 @@ class Backbone(nn.Module):
         with autocast(images.device):
             features = self.network(pixels)
         return features if features.dtype == images.dtype else features.float()
+
+
+def cast_weights(network: nn.Module) -> None:
+    """Weights of linear and convolutional layers in bfloat16, as autocast would cast them. Layers of derived classes, which may
+    compute with their weights before they use them, and normalisations, which autocast leaves alone, stay as they are."""
+    for module in network.modules():
+        if type(module) in (nn.Linear, nn.Conv2d):
+            module.to(torch.bfloat16)
 
 
 class BackboneSource:

@@ -17,12 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .ahead import ReadAhead
 from .backbone import Backbone
 from .data import ImageData, Split, index_chunks
 from .errors import UserError
 from .parallel import agreed, rank, wait_for_all
 from .precision import precision
-from .real import view_features
+from .real import own_part, view_features
 from .run import CPU, Phase, _untimed, derive_seed
 from .store import ArrayStore, Rows, default_cache
 from .transfer import Readback
@@ -131,9 +132,11 @@ def stream_features(
     generator = torch.Generator().manual_seed(seed)
     noise = torch.Generator(bank.device).manual_seed(seed)
     params = sample(view, len(split), generator, spec.stage_size, spec.input_size)
+    chunks = list(index_chunks(len(split), bank.chunk))
+    images = ReadAhead(split.images, bank.device).stream(own_part(chunks))
     waiting = None  # a GPU computes the next chunk while the host stores this one
-    for indices in index_chunks(len(split), bank.chunk):
-        queued = indices, Readback(view_features(backbone, split.images, indices, view, params[indices], noise))
+    for indices, part in zip(chunks, images, strict=True):
+        queued = indices, Readback(view_features(backbone, part, view, params[indices], noise))
         if waiting is not None:
             yield waiting[0], waiting[1].value().numpy()
         waiting = queued

@@ -33,6 +33,10 @@ class Checkpoint:
         """Replace what is kept by the state after `step` steps."""
 
 
+class Stream(torch.Generator):
+    """A generator that a weak reference can point at, which torch's own class does not allow in every release that we take."""
+
+
 class Streams:
     """The generators that a run has handed out and that are still in use, in the order of their making."""
 

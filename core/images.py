@@ -3,7 +3,9 @@
 Both end in x = sigmoid(2 s) after colour decorrelation, as in LGM (arXiv 2511.16674, section 3.2 and released code).
 """
 
-from typing import Literal
+import functools
+import operator
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -29,8 +31,61 @@ def _to_signal(images: Tensor, decorrelate: bool, generator: torch.Generator) ->
 
 def _to_image(signal: Tensor, decorrelate: bool) -> Tensor:
     if decorrelate:
-        signal = torch.einsum("oc,nchw->nohw", _COLOUR.to(signal), signal)
+        signal = torch.einsum("oc,nchw->nohw", _colour(signal.device, signal.dtype), signal)
     return torch.sigmoid(2 * signal)
+
+
+@functools.cache
+def _colour(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """`_COLOUR` where it is used: a copy at each call would make the host wait for a GPU."""
+    return _COLOUR.to(device, dtype)
+
+
+def upsample(levels: Tensor, size: int) -> Tensor:
+    """Levels `(k, 3, r, r)`, bilinearly upsampled to `(k, 3, size, size)`.
+
+    On a GPU by two matrix products: the deterministic gradient that torch has for its own kernel there adds up one pixel at a
+    time, and a level of one pixel has as many to add as the image has.
+    """
+    return by_products(levels, size) if levels.is_cuda else F.interpolate(levels, size=(size, size), mode="bilinear")
+
+
+def by_products(levels: Tensor, size: int) -> Tensor:
+    """`upsample` as A x A^T; the finest level as it is."""
+    if levels.shape[-1] == size:
+        return levels
+    weights = _interpolation(levels.shape[-1], size, levels.device, levels.dtype)
+    return weights @ levels @ weights.T
+
+
+@functools.cache
+def _interpolation(old: int, new: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The matrix `(new, old)` of linear interpolation from `old` to `new` points."""
+    return F.interpolate(torch.eye(old, dtype=torch.float64)[None], size=new, mode="linear")[0].T.to(device, dtype)
+
+
+class _Rows(torch.autograd.Function):
+    """`parameter[index]` for a part of the rows. Its gradient goes to these rows of `parameter.grad` and touches no others;
+    torch's own would be as large as the parameter, zeros elsewhere, for each chunk of a step."""
+
+    @staticmethod
+    def forward(ctx: Any, parameter: Tensor, index: slice) -> Tensor:
+        ctx.parameter, ctx.index = parameter, index
+        return parameter.detach()[index]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None]:  # type: ignore[override]
+        if ctx.parameter.grad is None:
+            ctx.parameter.grad = torch.zeros_like(ctx.parameter)
+        ctx.parameter.grad[ctx.index] += gradients[0]
+        return None, None
+
+
+def _rows(parameter: Tensor, index: slice) -> Tensor:
+    """`parameter[index]`, to be back-propagated by `Tensor.backward`."""
+    start, stop, _ = index.indices(len(parameter))
+    whole = (start, stop) == (0, len(parameter))
+    return parameter[index] if whole or not torch.is_grad_enabled() else _Rows.apply(parameter, index)
 
 
 class Pixels(nn.Module):
@@ -55,7 +110,7 @@ class Pixels(nn.Module):
 
     def forward(self, index: slice = slice(None)) -> Tensor:
         """Images `(k, 3, size, size)` in (0, 1) of the n at `index`."""
-        return _to_image(self.signal[index], self.decorrelate)
+        return _to_image(_rows(self.signal, index), self.decorrelate)
 
 
 class Pyramid(nn.Module):
@@ -103,8 +158,8 @@ class Pyramid(nn.Module):
 
     def forward(self, index: slice = slice(None)) -> Tensor:
         """Images `(k, 3, size, size)` in (0, 1) of the n at `index`."""
-        upsampled = (F.interpolate(level[index], size=(self.size, self.size), mode="bilinear") for level in self.levels)
-        return _to_image(torch.stack(list(upsampled)).sum(0), self.decorrelate)
+        upsampled = (upsample(_rows(level, index), self.size) for level in self.levels)
+        return _to_image(functools.reduce(operator.add, upsampled), self.decorrelate)
 
     def _noise(self, n: int, size: int) -> Tensor:
         return torch.randn(n, 3, size, size, generator=self._generator)

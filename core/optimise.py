@@ -78,7 +78,7 @@ def optimise(
         adam = _restore(images, state, first, schedule)
         run.streams.restore(state)  # after growing, which draws
         engine.use(state[_CHUNKS].tolist())  # what fits now may be another size, and so another order of summation
-    losses = Losses(images, first, schedule.steps, late=on_gpu)
+    losses = Losses(images, first, schedule.steps, late=reads_late(run))
     try:
         for step in range(first, schedule.steps):
             if schedule.grow_every and step and step % schedule.grow_every == 0 and images.grow():  # type: ignore[operator]
@@ -96,6 +96,12 @@ def optimise(
     finally:
         run.facts["chunks"] = engine.chunks
     return render_all(images, engine.chunk)
+
+
+def reads_late(run: Run) -> bool:
+    """Whether losses are read one step late: on a GPU, which then never waits, but not where a chunk was given to save memory,
+    for reading late costs a further copy of the images."""
+    return run.device.type == "cuda" and run.chunk is None
 
 
 class Losses:

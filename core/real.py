@@ -1,12 +1,14 @@
 """Batches of real features for objectives that score synthetic images against real ones."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from .ahead import ReadAhead
 from .backbone import Backbone
-from .data import Images, Split, stage
+from .data import Split, stage
 from .parallel import gather, shard
 from .run import Run
 from .transfer import to_device
@@ -61,20 +63,24 @@ class RealBatches:
 
 
 @torch.no_grad()
-def view_features(
-    backbone: Backbone, images: Images, indices: Tensor, view: View, params: ViewParams, noise: torch.Generator
-) -> Tensor:
-    """Features `(k, d)` of one view of each of the real images at `indices (k,)`, shared out over all processes.
+def view_features(backbone: Backbone, images: Tensor, view: View, params: ViewParams, noise: torch.Generator) -> Tensor:
+    """Features `(k, d)` of one view of each of k real images, shared out over all processes.
 
-    `params` holds the k views; `noise` (on the backbone's device) draws for all of them in every process.
+    `images` are those of this process, uint8 at `own_part` of the k; `params` holds all k views, and `noise` (on the
+    backbone's device) draws for all of them in every process.
     """
-    spec, device = backbone.spec, backbone.mean.device
-    own = shard(len(indices))
-    staged = stage(to_device(images[indices[own]], device), spec.stage_size)
+    spec, count = backbone.spec, len(params.theta)
+    own = shard(count)
+    staged = stage(to_device(images, backbone.mean.device), spec.stage_size)
     skip_noise(view, noise, own.start, spec.input_size)
     features = backbone(apply(view, staged, params[own], spec.input_size, noise)).float()
-    skip_noise(view, noise, len(indices) - own.stop, spec.input_size)
-    return gather(features, len(indices))
+    skip_noise(view, noise, count - own.stop, spec.input_size)
+    return gather(features, count)
+
+
+def own_part(chunks: Sequence[Tensor]) -> list[Tensor]:
+    """This process's shard of each chunk of indices."""
+    return [indices[shard(len(indices))] for indices in chunks]
 
 
 @dataclass
@@ -98,20 +104,34 @@ class LiveBatches:
         self.generator = self.run.generator("real views")  # orders and views
         self.epoch = self.run.generator("real epoch")  # where `generator` stood when the epoch began
         self.noise = self.run.generator("real noise", self.run.device)
+        self.reader = ReadAhead(self.split.images, self.run.device)
 
     def draw(self, step: int) -> tuple[Tensor, Tensor]:
         """Features `(size, d)` and labels `(size,)` of a step (from 0) on the device; steps come one after the other."""
+        batch = self._batch(step)
+        spec, chunks = self.backbone.spec, batch.split(self.run.chunk_size)
+        params = [sample(self.view, len(part), self.generator, spec.stage_size, spec.input_size) for part in chunks]
+        images = self.reader.stream(own_part(chunks), own_part(self._next(step).split(self.run.chunk_size)))
+        drawn = zip(images, params, strict=True)
+        features = [view_features(self.backbone, part, self.view, views, self.noise) for part, views in drawn]
+        return torch.cat(features), to_device(self.split.labels[batch], self.run.device)
+
+    def _batch(self, step: int) -> Tensor:
+        """Indices of a step's images; begins an epoch where it is due."""
         place = step % self.per_epoch
         if place == 0:
             self.epoch.set_state(self.generator.get_state())
             self.order = torch.randperm(len(self.split), generator=self.generator)
         elif self.order is None:
             self.order = torch.randperm(len(self.split), generator=self.epoch.clone_state())
-        batch = self.order[place * self.size : (place + 1) * self.size]
-        features = torch.cat([self._features(indices) for indices in batch.split(self.run.chunk_size)])
-        return features, to_device(self.split.labels[batch], self.run.device)
+        return self._at(place, self.order)
 
-    def _features(self, indices: Tensor) -> Tensor:
-        spec = self.backbone.spec
-        params = sample(self.view, len(indices), self.generator, spec.stage_size, spec.input_size)
-        return view_features(self.backbone, self.split.images, indices, self.view, params, self.noise)
+    def _next(self, step: int) -> Tensor:
+        """What `_batch` will give for the step after this one, whose views are drawn; no stream moves."""
+        place = (step + 1) % self.per_epoch
+        if place == 0 or self.order is None:
+            return self._at(place, torch.randperm(len(self.split), generator=self.generator.clone_state()))
+        return self._at(place, self.order)
+
+    def _at(self, place: int, order: Tensor) -> Tensor:
+        return order[place * self.size : (place + 1) * self.size]

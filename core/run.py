@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .checkpoint import Checkpoint, Streams
+from .checkpoint import Checkpoint, Stream, Streams
 
 if TYPE_CHECKING:
     from .bank import FeatureBank
@@ -53,7 +53,8 @@ class Run:
 
     def generator(self, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
         """A random stream of its own for `purpose`, derived from the seed; streams of different purposes are independent."""
-        generator = torch.Generator(device).manual_seed(derive_seed(self.seed, purpose))
+        generator = Stream(device)
+        generator.manual_seed(derive_seed(self.seed, purpose))
         self.streams.add(purpose, generator)
         return generator
 

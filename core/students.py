@@ -15,13 +15,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils import parameters_to_vector
 
 from .errors import UserError, unknown
-from .params import build, parse_spec
+from .params import AfterValidator, Field, build, parse_spec
 
 # Inputs are (x - 0.5) / 0.25 for every dataset: close to the statistics of CIFAR, and known without the source data.
 MEAN, STD = 0.5, 0.25

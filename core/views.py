@@ -11,10 +11,10 @@ from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from pydantic import AfterValidator
 from torch import Tensor
 
 from .errors import UserError
+from .params import AfterValidator
 
 
 @dataclass(frozen=True)

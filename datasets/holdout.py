@@ -7,10 +7,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field
-
 from ..core.data import DATASETS, DataSource, ImageData, stratified_indices
-from ..core.params import Natural
+from ..core.params import Field, Natural
 
 
 @DATASETS.register("holdout")

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import AfterValidator
 
 from ..core.data import DATASETS, ImageData
 from ..core.errors import UserError, unknown
+from ..core.params import AfterValidator
 from ._encoded import EncodedSplit, each, encoded_data
 from ._imagenet_subsets import SUBSETS
 from ._limits import Listing, in_rounds

@@ -37,13 +37,24 @@ def is_whole_train_split(dset: DistilledSet, data: ImageData) -> bool:
 
 
 def set_features(
-    backbone: Backbone, data: ImageData, dset: DistilledSet, run: Run, *, view: View = CENTRE, copies: int = 1
+    backbone: Backbone,
+    data: ImageData,
+    dset: DistilledSet,
+    run: Run,
+    *,
+    view: View = CENTRE,
+    copies: int = 1,
+    probe_seed: int | None = None,
 ) -> Tensor:
-    """Features `(copies, n, d)` of random views of a set's images (one copy of the centre view by default)."""
+    """Features `(copies, n, d)` of random views of a set's images (one copy of the centre view by default).
+
+    The views are those of one probe seed, or of all of them together (None).
+    """
     if is_whole_train_split(dset, data):
-        return run.bank.features(backbone, data, "train", view=view, copies=copies)
-    generator = run.generator("probe views")
-    noise = torch.Generator(run.device).manual_seed(run.seed)
+        return run.bank.features(
+            backbone, data, "train", view=view, copies=copies, seed=0 if probe_seed is None else probe_seed
+        )
+    generator, noise = _view_streams(run, probe_seed)
     spec = backbone.spec
     out = torch.empty(copies, len(dset), spec.dim)
     for indices in index_chunks(len(dset), run.chunk_size):
@@ -56,3 +67,10 @@ def set_features(
             with torch.no_grad():
                 out[copy : copy + k, indices] = backbone(views).float().view(k, len(indices), -1).cpu()
     return out
+
+
+def _view_streams(run: Run, probe_seed: int | None) -> tuple[torch.Generator, torch.Generator]:
+    """Streams of the views and of their noise, the latter on the run's device."""
+    if probe_seed is None:
+        return run.generator("probe views"), torch.Generator(run.device).manual_seed(run.seed)
+    return run.generator(f"views of probe seed {probe_seed}"), run.generator(f"noise of probe seed {probe_seed}", run.device)

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..core.transfer import to_device
+
 HEAD_STD = 0.01  # weight initialisation of the released LGM probe; its bias starts at 0
 
 FeaturesAt = Callable[[int, Tensor], Tensor]  # epoch, indices (seeds, batch) -> features (seeds, batch, d)
@@ -44,7 +46,7 @@ def train_heads(
         order = torch.stack([torch.randperm(n, generator=g) for g in orders])
         for indices in order.split(recipe.batch, dim=1):
             logits = torch.einsum("sbd,skd->sbk", features_at(epoch, indices), weight) + bias[:, None]
-            loss = -(F.log_softmax(logits, dim=-1) * targets[indices.to(targets.device)]).sum(-1).mean(1).sum()
+            loss = -(F.log_softmax(logits, dim=-1) * targets[to_device(indices, targets.device)]).sum(-1).mean(1).sum()
             adam.zero_grad()
             loss.backward()
             adam.step()

@@ -2,7 +2,8 @@
 
 Both train a linear head by Adam with a cosine schedule on flip + random-resized-crop views and report the last epoch's
 accuracy on centre crops of the test split (LGM, arXiv 2511.16674, appendix A.3 and released code). Nothing is selected on
-the test split. Five probe seeds train at once; each draws its initial weights and its batch order from its own stream.
+the test split. Five probe seeds train at once; each draws its initial weights and its batch order from its own stream, and
+its views too, unless they are shared.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from ..core.params import Count, Positive
 from ..core.real import resident
 from ..core.run import Run
 from ..core.sets import DistilledSet
+from ..core.transfer import to_device
 from ..core.views import Augment, View, apply, sample
 from ._features import class_targets, no_class_targets, set_features
 from ._groups import judged
@@ -62,7 +64,7 @@ def test_accuracy(heads: Heads, backbone: Backbone, data: ImageData, run: Run) -
 @PROTOCOLS.register("linear-probe")
 @dataclass(frozen=True)
 class LinearProbe(Protocol):
-    """Linear head on flip + crop views, own learning rate, views shared by all probe seeds; the everyday protocol."""
+    """Linear head on flip + crop views from a pool that all probe seeds share, own learning rate; the everyday protocol."""
 
     version: ClassVar[int] = 1
 
@@ -74,6 +76,7 @@ class LinearProbe(Protocol):
     augment: Augment = "flip+crop"
     view_budget: Count = 6_000  # views computed in all; small sets see a new view every epoch
     min_views: Count = 4  # views per image for sets that are larger than the budget
+    shared_views: bool = True  # one pool of views for all probe seeds; false: one for each, at as many times the cost
 
     def supports(self, dset: DistilledSet) -> str | None:
         return no_class_targets(dset)
@@ -84,21 +87,41 @@ class LinearProbe(Protocol):
 
     def work(self, images: int, whole: bool) -> Work:
         copies = self.views_per_image(images, self.full_epochs if whole else self.epochs)
-        return Work(forward=images * copies, banked=("test",))
+        return Work(forward=images * copies * (1 if self.shared_views else self.seeds), banked=("test",))
 
     def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:
         epochs = self.epochs if isinstance(dset.images, Tensor) else self.full_epochs
-        copies = self.views_per_image(len(dset), epochs)
-        features = set_features(backbone, data, dset, run, view=View.parse(self.augment), copies=copies)
-        scale = feature_scale(features)
-        features = resident(features, run.device)
+        copies, view = self.views_per_image(len(dset), epochs), View.parse(self.augment)
+        pools = [
+            _ViewPool.of(set_features(backbone, data, dset, run, view=view, copies=copies, probe_seed=seed), run.device)
+            for seed in ([None] if self.shared_views else range(self.seeds))
+        ]
 
         def features_at(epoch: int, indices: Tensor) -> Tensor:
-            return features[epoch % copies][indices.to(features.device)].to(run.device) / scale
+            return torch.cat([pool.at(epoch, own) for pool, own in zip(pools, indices.chunk(len(pools)), strict=True)])
 
         recipe = Recipe(self.lr, epochs, min(self.batch, len(dset)))
         weight, bias = trained_heads(backbone, dset, features_at, recipe, self.seeds, run)
-        return test_accuracy((weight / scale, bias), backbone, data, run)
+        unscaled = [own / pool.scale for pool, own in zip(pools, weight.chunk(len(pools)), strict=True)]
+        return test_accuracy((torch.cat(unscaled), bias), backbone, data, run)
+
+
+@dataclass(frozen=True)
+class _ViewPool:
+    """Features `(copies, n, d)` of a set's views, kept on the device where they are small beside its memory."""
+
+    features: Tensor
+    scale: float  # that heads see them divided by
+    device: torch.device
+
+    @classmethod
+    def of(cls, features: Tensor, device: torch.device) -> "_ViewPool":
+        return cls(resident(features, device), feature_scale(features), device)
+
+    def at(self, epoch: int, indices: Tensor) -> Tensor:
+        """Scaled features `(..., d)` of the images at `indices`, under the views of an epoch."""
+        found = self.features[epoch % len(self.features)][to_device(indices, self.features.device)]
+        return to_device(found, self.device) / self.scale
 
 
 @PROTOCOLS.register("lgm-probe")

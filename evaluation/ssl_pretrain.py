@@ -17,14 +17,13 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator
 from torch import Tensor
 
 from ..core.backbone import Backbone
 from ..core.data import DATASETS, ImageData
 from ..core.errors import UserError
 from ..core.method import PROTOCOLS, Evaluation, Protocol
-from ..core.params import Count, NonNegative
+from ..core.params import AfterValidator, Count, NonNegative
 from ..core.run import Run, derive_seed
 from ..core.sets import DistilledSet
 from ..core.store import Rows

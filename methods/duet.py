@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from pydantic import AfterValidator
 from torch import Tensor, nn
 
 from ..core.backbone import BACKBONES, Backbone
@@ -29,7 +28,7 @@ from ..core.engine import FeatureEngine, Objective
 from ..core.errors import UserError
 from ..core.method import METHODS, Work
 from ..core.optimise import Schedule, optimise, render_all
-from ..core.params import Count, NonNegative, Positive
+from ..core.params import AfterValidator, Count, NonNegative, Positive
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
 from ._synthetic import starting_images

@@ -23,7 +23,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -31,7 +30,7 @@ from ..core.backbone import Backbone, BackboneSpec
 from ..core.data import ImageData
 from ..core.errors import Diverged
 from ..core.method import METHODS, Method
-from ..core.params import Count, NonNegative, Positive
+from ..core.params import Count, Field, NonNegative, Positive
 from ..core.ridge import add_bias, ridge_dual
 from ..core.run import Run, derive_seed
 from ..core.sets import DistilledSet

@@ -10,14 +10,13 @@ from typing import Annotated, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import AfterValidator
 from torch import Tensor
 
 from ..core.backbone import Backbone
 from ..core.data import ImageData, stage
 from ..core.errors import Unsupported
 from ..core.method import METHODS, Method, Work
-from ..core.params import spec_string
+from ..core.params import AfterValidator, spec_string
 from ..core.run import Run
 from ..core.sets import DistilledSet, existing_set, real_set
 from ..core.views import centre

@@ -12,17 +12,22 @@ import torch
 from ddbench.benchmark import perf, perf_measure
 from ddbench.benchmark.measure import Meter
 from ddbench.benchmark.perf_cases import PROFILES, SMOKE, Case
+from ddbench.benchmark.perf_inputs import plugin
+from ddbench.benchmark.perf_plain import WholeBatch
 from ddbench.core.backbone import BACKBONES
+from ddbench.core.engine import FeatureEngine
+from ddbench.core.images import Pyramid
 from ddbench.core.method import METHODS, PROTOCOLS
+from ddbench.core.views import CENTRE, View
 
 STEPS = Case("steps", "clpdd[augment=none,init=noise]", "mini_resnet_dino", 3, chunk=2, aim=0.01, at_most=3)
 
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
-    """`--cases smoke` as a machine without pandas and open_clip runs it."""
+    """`--cases smoke` as a machine runs it that has torch and timm with what they need, and nothing else of ours."""
     absent, out = tmp_path_factory.mktemp("absent"), tmp_path_factory.mktemp("out")
-    for name in ("pandas", "open_clip"):
+    for name in ("pydantic", "open_clip", "pandas", "rich", "scipy", "sklearn"):
         (absent / f"{name}.py").write_text("raise ImportError('not on the GPU machine')")
     path = os.pathsep.join([str(absent), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-P", "-m", "ddbench.benchmark.perf", "--cases", "smoke", "--device", "cpu", "--threads", "1"]
@@ -38,7 +43,9 @@ def test_every_case_of_the_smoke_run_is_measured(smoke):
     assert [row["status"] for row in rows] == ["ok"] * len(SMOKE), (out / "log.txt").read_text()
     assert all(0 < row["utilisation"] < 5 for row in rows if row["kind"] in ("steps", "features"))
     assert printed.strip() == (out / "table.md").read_text().strip()
+    assert {row["kind"] for row in rows} == set(perf_measure.MEASURES)
     assert printed.count("\n| ") == len(SMOKE)  # a head and all but the product
+    assert "JPEG of 500 x 375 pixels decoded to 256: " in printed.splitlines()[-1]
     assert torch.__version__.startswith(json.loads((out / "environment.json").read_text())["environment"]["torch_version"])
 
 
@@ -46,16 +53,16 @@ def test_every_case_of_the_smoke_run_is_measured(smoke):
 def test_cases_name_what_there_is_and_are_all_different(profile):
     cases = PROFILES[profile]
     for case in cases:
-        assert not case.backbone or BACKBONES.create(case.backbone)
-        registry = {"steps": METHODS, "probe": PROTOCOLS}.get(case.kind)
-        assert registry is None or registry.create(case.spec)
+        registry = {"steps": METHODS, "plain": METHODS, "probe": PROTOCOLS, "ceiling": PROTOCOLS}.get(case.kind)
+        for kind, spec in ((BACKBONES, case.backbone), (registry, case.spec)):
+            assert not (kind and spec) or plugin(kind, spec) == kind.create(spec)
     assert len({dataclasses.astuple(case) for case in cases}) == len(cases)
 
 
 def test_operations_are_those_of_one_step(make_backbone, monkeypatch):
     """3 views in chunks of 2: all of them forward and back, the last one forward once more."""
     backbone = BACKBONES.create(STEPS.backbone).load()
-    monkeypatch.setattr(perf_measure, "_load", lambda case, device: backbone)
+    monkeypatch.setattr(perf_measure, "load", lambda case, device: backbone)
     row = perf_measure.steps(STEPS, torch.device("cpu"))
     with torch.utils.flop_counter.FlopCounterMode(display=False) as forward:
         backbone(torch.zeros(3, 3, 32, 32))
@@ -105,10 +112,10 @@ def test_a_method_without_enough_steps_is_a_row():
      ("import time; time.sleep(60)", 0.5, "timeout")],
 )  # fmt: skip
 def test_a_process_that_dies_is_a_row(code, timeout, status, monkeypatch, tmp_path):
-    start = subprocess.run
-    monkeypatch.setattr(perf.subprocess, "run", lambda command, **how: start([sys.executable, "-c", code], **how))
+    start = subprocess.Popen
+    monkeypatch.setattr(perf.subprocess, "Popen", lambda command, **how: start([sys.executable, "-c", code], **how))
     with (tmp_path / "log").open("w") as log:
-        row = perf.in_fresh_process(STEPS, "cpu", None, timeout, log)
+        row = perf.in_fresh_process(perf.start(STEPS, "cpu", log), STEPS, "cpu", None, timeout, log)
     assert row["status"] == status
     assert row["reason"]
 
@@ -122,8 +129,49 @@ def test_cases_beyond_the_budget_are_listed_as_not_run(tmp_path, monkeypatch, ca
         return dict(measured)
 
     monkeypatch.setattr(perf, "clock", lambda: now[0])
+    monkeypatch.setattr(perf, "start", lambda *args: None)
     monkeypatch.setattr(perf, "in_fresh_process", in_fresh_process)
     perf.main(["--cases", "smoke", "--device", "cpu", "--out", str(tmp_path), "--budget-seconds", "60"])
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
-    assert [row["status"] for row in rows] == ["ok"] + ["not run"] * 4
-    assert capsys.readouterr().out.count("not run: ") == 4
+    assert [row["status"] for row in rows] == ["ok"] + ["not run"] * (len(SMOKE) - 1)
+    assert capsys.readouterr().out.count("not run: ") == len(SMOKE) - 1
+
+
+def test_beside_a_gpu_the_next_process_starts_before_the_present_one_is_measured(tmp_path, monkeypatch):
+    """And the one that waits for a case that the budget left out is ended."""
+    told, now = [], [0.0]
+
+    class Waiting:
+        def __init__(self, case, *rest):
+            self.kind = case.kind
+            told.append(f"start {self.kind}")
+
+        def kill(self):
+            told.append(f"kill {self.kind}")
+
+        def communicate(self):
+            pass
+
+    def measure(process, case, *rest):
+        told.append(f"measure {process.kind}")
+        assert process.kind == case.kind
+        now[0] += 40
+        return {"status": "ok", "reason": None}
+
+    monkeypatch.setattr(perf, "clock", lambda: now[0])
+    monkeypatch.setattr(perf, "start", Waiting)
+    monkeypatch.setattr(perf, "in_fresh_process", measure)
+    args = perf._arguments(["--device", "cuda", "--out", str(tmp_path), "--budget-seconds", "60"])
+    perf.run([Case(kind) for kind in ("steps", "probe", "decode", "launch")], args)
+    assert told == ["start steps", "start probe", "measure steps", "start decode", "measure probe", "kill decode"]
+
+
+def test_the_whole_batch_step_is_the_engines(backbone):
+    """Same random numbers: the same loss and gradient, up to summation order."""
+    images, views = Pyramid(5, 16, torch.Generator().manual_seed(1), start=16), [CENTRE, View(flip=True, crop=(0.3, 1.0))]
+    found = []
+    for engine in (WholeBatch(backbone, views), FeatureEngine(backbone, views, chunk=3)):
+        images.zero_grad()
+        loss = engine.step(images, lambda z: (z[0] - z[1].roll(1, 0)).square().sum(), torch.Generator().manual_seed(2))
+        found.append((loss, [level.grad.clone() for level in images.levels]))
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-6)

@@ -1,8 +1,10 @@
 """Image parametrisations stay in [0, 1]; the pyramid grows without changing its scale."""
 
+import pytest
 import torch
+import torch.nn.functional as F
 
-from ddbench.core.images import Pixels, Pyramid, level_sizes
+from ddbench.core.images import Pixels, Pyramid, by_products, level_sizes
 
 
 def seeded():
@@ -50,3 +52,32 @@ def test_decorrelation_is_the_published_matrix_over_its_largest_column_norm():
 def test_plain_channels_without_decorrelation():
     images = Pixels(2, 4, seeded(), decorrelate=False)
     torch.testing.assert_close(images(), torch.sigmoid(2 * images.signal))
+
+
+@pytest.mark.parametrize("size", [16, 24])
+def test_upsampling_by_products_is_torchs_own_forward_and_back(size):
+    """What a GPU does in place of `interpolate`, whose deterministic gradient is slow there."""
+    for old in level_sizes(size):
+        levels = torch.randn(2, 3, old, old, dtype=torch.float64, generator=seeded()).requires_grad_()
+        weight = torch.randn(2, 3, size, size, dtype=torch.float64, generator=seeded())
+        expected = F.interpolate(levels, size=(size, size), mode="bilinear")
+        found = by_products(levels, size)
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)  # torch's weights are float32
+        gradients = (torch.autograd.grad((images * weight).sum(), levels)[0] for images in (found, expected))
+        torch.testing.assert_close(*gradients, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("images", [Pixels(6, 8, seeded()), Pyramid(6, 8, seeded(), start=8)], ids=["pixels", "pyramid"])
+def test_chunks_leave_the_gradient_of_the_whole_and_nothing_on_the_rows_of_others(images):
+    weight = torch.randn(6, 3, 8, 8, generator=seeded())
+    (images() * weight).sum().backward()
+    whole = [parameter.grad.clone() for parameter in images.parameters()]
+    images.zero_grad()
+    for rows in (slice(0, 2), slice(2, 5), slice(4, 6)):  # image 4 twice
+        (images(rows) * weight[rows]).sum().backward()
+    for parameter, expected in zip(images.parameters(), whole, strict=True):
+        expected[4] *= 2
+        torch.testing.assert_close(parameter.grad, expected)
+    images.zero_grad()
+    images(slice(0, 2)).sum().backward()
+    assert all(parameter.grad[:2].any() and not parameter.grad[2:].any() for parameter in images.parameters())

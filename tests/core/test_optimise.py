@@ -10,7 +10,8 @@ from ddbench.core.checkpoint import Checkpoint, Streams
 from ddbench.core.engine import FeatureEngine
 from ddbench.core.errors import Diverged
 from ddbench.core.images import Pixels, Pyramid
-from ddbench.core.optimise import Losses, Schedule, optimise
+from ddbench.core.optimise import Losses, Schedule, optimise, reads_late
+from ddbench.core.run import Run
 from ddbench.core.views import CENTRE, View
 
 FINITE = [torch.tensor(float(value)) for value in (5, 4, 3, 2)]
@@ -28,6 +29,11 @@ def test_losses_are_known_at_once_on_the_cpu():
 def test_late_losses_come_in_order_and_the_first_and_last_at_once():
     losses = losses_of(late=True)
     assert [losses.add(step, loss) for step, loss in enumerate(FINITE)] == [[(0, 5)], [], [(1, 4)], [(2, 3), (3, 2)]]
+
+
+@pytest.mark.parametrize(("device", "chunk", "late"), [("cuda", None, True), ("cuda", 64, False), ("cpu", None, False)])
+def test_losses_are_late_on_a_gpu_that_need_not_save_memory(device, chunk, late):
+    assert reads_late(Run(device=torch.device(device), chunk=chunk)) is late
 
 
 def test_the_first_step_of_a_resumed_loop_is_not_late():

@@ -1,5 +1,8 @@
 """Specs are parsed, converted and checked; every mistake is one line that names the owner."""
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,3 +65,14 @@ def test_spec_string_shows_only_what_differs_and_reads_back():
     assert make(spec_string(thing)) == thing
     assert spec_string(Thing()) == "thing"
     assert resolved(thing)["steps"] == 100
+
+
+def test_without_pydantic_nothing_is_built_unchecked(tmp_path):
+    """Importing works, which measuring needs (`make perf-gpu`); parameters of users are refused in one line."""
+    (tmp_path / "pydantic.py").write_text("raise ImportError('not here')")
+    code = "from ddbench.core.params import build\nfrom ddbench.core.views import View\nbuild(View, {'flip': 'true'}, 'view')"
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command, variables = [sys.executable, "-P", "-c", code], {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(command, env=variables, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "UserError: pydantic, which checks parameters, is not installed" in done.stderr

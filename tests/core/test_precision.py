@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ddbench.core import backbone as backbone_module
+from ddbench.core.backbone import BACKBONES
 from ddbench.core.errors import UserError
 from ddbench.core.precision import compiled, precision
 
@@ -28,6 +29,35 @@ def test_features_and_gradients_are_float32_under_autocast(backbone, monkeypatch
     assert features.dtype == images.grad.dtype == torch.float32
     assert not torch.equal(features, exact)
     torch.testing.assert_close(features, exact, rtol=0.1, atol=0.05)
+
+
+@pytest.mark.parametrize("name", ["tiny", "mini_vit_mae", "mini_resnet_dino"])
+def test_weights_cast_once_give_what_autocast_gives(name, make_backbone, monkeypatch):
+    """What a backbone does with itself on its way to a GPU, tried on the CPU: the same bits, there and back."""
+    backbone = make_backbone() if name == "tiny" else BACKBONES.create(name).load()
+    size = backbone.spec.input_size
+    images = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    monkeypatch.setattr(backbone_module, "autocast", lambda device: torch.autocast("cpu", torch.bfloat16))
+
+    def there_and_back():
+        images.grad = None
+        features = backbone(images)
+        features.square().sum().backward()
+        return features, images.grad
+
+    expected = there_and_back()
+    monkeypatch.setattr(backbone_module, "precision", lambda device: "bf16")
+    backbone.to("cpu")
+    weighty = [module for module in backbone.modules() if isinstance(getattr(module, "weight", None), torch.Tensor)]
+    kinds = {type(module): module.weight.dtype for module in weighty}  # type: ignore[union-attr]
+    assert kinds[torch.nn.Conv2d] == torch.bfloat16
+    assert kinds.get(torch.nn.LayerNorm, torch.float32) == torch.float32
+    for found, wanted in zip(there_and_back(), expected, strict=True):
+        assert torch.equal(found, wanted)
+
+
+def test_weights_stay_as_they_are_where_passes_are_float32(backbone):
+    assert all(parameter.dtype == torch.float32 for parameter in backbone.to("cpu").parameters())
 
 
 @pytest.mark.parametrize(("wanted", "expected"), [(None, []), ("0", []), ("1", [{"dynamic": False}])])
