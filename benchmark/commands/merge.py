@@ -9,9 +9,11 @@ from ._shared import add_plugins, command, load_plugins
 def add(commands) -> None:
     parser = command(commands, "export", export, "write a run's records into one small file, to share them")
     parser.add_argument("folder", type=Path, metavar="DIR", help="run folder (or records.jsonl)")
-    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE.json", help="the file")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="BUNDLE.json", help="the file; a name that ends in .gz is compressed"
+    )
     parser = command(commands, "merge", merge, "add shared records to a run folder, if they agree with what is there")
-    parser.add_argument("bundles", nargs="+", type=Path, metavar="BUNDLE.json", help="files of `ddbench export`")
+    parser.add_argument("bundles", nargs="+", type=Path, metavar="BUNDLE.json[.gz]", help="files of `ddbench export`")
     parser.add_argument("--into", type=Path, required=True, metavar="DIR", help="run folder; made if it is not there")
     add_plugins(parser)
 

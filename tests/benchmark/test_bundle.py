@@ -48,6 +48,19 @@ def test_the_same_records_give_the_same_bundle(tmp_path):
     assert bundled(tmp_path, records).read_bytes() == bundled(tmp_path, records[::-1], "b").read_bytes()
 
 
+def test_a_compressed_bundle_holds_the_same_and_a_truncated_one_is_one_line(tmp_path):
+    plain = bundled(tmp_path, grid())
+    small = tmp_path / "a.json.gz"
+    export(tmp_path / "run-a", small)
+    assert small.stat().st_size < plain.stat().st_size / 5
+    merge([small], tmp_path / "into")
+    assert merge([plain], tmp_path / "into") == Merged(0, len(load_records([tmp_path / "run-a"])))
+    content = small.read_bytes()
+    for damaged in (content[:-20], b"no gzip", content[:40] + b"?" + content[41:]):
+        small.write_bytes(damaged)
+        assert "is no bundle of ddbench, or truncated" in refused([small], tmp_path / "into")
+
+
 def refused(bundles, into) -> str:
     with pytest.raises(UserError) as error:
         merge(bundles, into)
