@@ -1,12 +1,12 @@
 """The everyday linear probe: one pool of views for all probe seeds, or strictly one for each."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from ddbench.benchmark.bundle import read_bundle
 from ddbench.benchmark.identity import Cell, hashed
 from ddbench.benchmark.plan import evaluation_of
 from ddbench.core.method import METHODS, PROTOCOLS
@@ -17,7 +17,7 @@ from ddbench.evaluation._heads import Recipe, new_heads, train_heads
 from ddbench.evaluation.linear_probe import LinearProbe, feature_scale
 
 PROBE = LinearProbe(epochs=20, full_epochs=4, batch=5, lr=0.03, view_budget=20, augment="flip+crop+noise")
-REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "ipc1" / "digits.json"
+REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "ipc1" / "digits.json.gz"
 
 
 def alone(seed, pool_of, backbone, data, dset, run):
@@ -71,7 +71,7 @@ def test_sharing_saves_the_backbone_passes_of_all_seeds_but_one():
 
 def test_records_from_before_the_parameter_still_count():
     """Their identity is that of the shared pool, which is what they were made with; the strict protocol has another."""
-    records = json.loads(REFERENCE.read_text())["records"]
+    records = read_bundle(REFERENCE)
     record = next(r for r in records if r["protocol_spec"] == "linear-probe" and r["method"] == "clpdd")
     assert "shared_views" not in record["protocol_params"]
 
