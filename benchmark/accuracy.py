@@ -43,7 +43,7 @@ def accuracy(group: Frame, title: str = "Accuracy", what: str = "top-1", *notes:
     def values(rows: Frame) -> list[Value]:
         each = max(1, rows["distill_backbone"].nunique())
         cells = {name: mean_value(rows[rows["eval_backbone"] == name], each) for name in backbones}
-        cells["own"], cells["transfer"] = own_and_transfer(rows, backbones)
+        cells["own"], cells["transfer"] = own_and_transfer(rows, backbones, rows)
         cells["mean"] = mean_value(rows, each * len(backbones))
         return [cells[name] for name in columns]
 
@@ -60,9 +60,12 @@ def accuracy(group: Frame, title: str = "Accuracy", what: str = "top-1", *notes:
     return Table(f"{title}: {place_of(group)}, {first['protocol_spec']}", caption, columns, rows, facts=facts_of(group))
 
 
-def own_and_transfer(rows: Frame, backbones: list[str]) -> tuple[Value, Value]:
-    """Means over the pairs where the distil backbone judges its own sets, and over all other pairs with `backbones`."""
-    distil = rows["distill_backbone"].dropna().unique()
+def own_and_transfer(rows: Frame, backbones: list[str], method: Frame) -> tuple[Value, Value]:
+    """Means over the pairs where the distil backbone judges its own sets, and over all other pairs with `backbones`.
+
+    Every distil backbone that stands in the records `method` counts: a mean that lacks one of its pairs is empty.
+    """
+    distil = method["distill_backbone"].dropna().unique()
     own, bound = rows["distill_backbone"] == rows["eval_backbone"], rows["distill_backbone"].notna()
     owned = sum(name in backbones for name in distil)
     return mean_value(rows[own], owned), mean_value(rows[bound & ~own], len(distil) * len(backbones) - owned)

@@ -7,8 +7,6 @@ from .grouping import facts_of, nested, one_per_set, place_of, rows_of
 from .provenance import conditions
 from .values import Frame, Table, Value, mean_value, plain_value, spread_text
 
-_COSTS = ("distil s", "peak MiB")
-
 
 def summary(group: Frame) -> Table:
     """One row per method, its mean over distil backbones: accuracy per protocol, seconds and memory of distilling one set.
@@ -20,15 +18,17 @@ def summary(group: Frame) -> Table:
         str(name): sorted(part["eval_backbone"].dropna().unique()) for name, part in group.groupby("protocol_spec", sort=False)
     }
     columns = [text for name, found in judges.items() for text in ((f"{name} own", f"{name} transfer") if found else (name,))]
-    rows = [(label, _accuracies(part, judges) + _costs(part)) for label, part in _one_per_method(group)]
+    on_gpu = nested(group["peak_bytes"], "gpu_allocated").notna().any()
+    rows = [(label, _accuracies(part, judges) + _costs(part, on_gpu)) for label, part in _one_per_method(group)]
     accuracies = [(label, values[: len(columns)]) for label, values in rows]
     caption = [
         "top-1 %, mean over backbones; own: distil = eval backbone (sets of no backbone: each), transfer: all other pairs",
-        "distil s, peak MiB: mean over sets of the seconds of distilling, and of the resident set above that before",
+        "distil s: mean seconds of distilling a set; peak MiB: "
+        + ("GPU memory allocated meanwhile" if on_gpu else "resident set meanwhile, above that before"),
         spread_text(accuracies),
         *conditions(group, timed=True),
     ]
-    return Table(f"Summary: {place_of(group)}", caption, [*columns, *_COSTS], rows, facts=facts_of(group))
+    return Table(f"Summary: {place_of(group)}", caption, [*columns, "distil s", "peak MiB"], rows, facts=facts_of(group))
 
 
 def _one_per_method(group: Frame) -> list[tuple[tuple[str, str], Frame]]:
@@ -41,20 +41,21 @@ def _accuracies(rows: Frame, judges: dict[str, list[str]]) -> list[Value]:
     values: list[Value] = []
     for name, backbones in judges.items():
         part = rows[rows["protocol_spec"] == name]
-        distil = part["distill_backbone"].nunique()
+        distil = rows["distill_backbone"].nunique()
         if not backbones:
             values.append(mean_value(part, max(1, distil)))
         elif distil:
-            values += own_and_transfer(part, backbones)
+            values += own_and_transfer(part, backbones, rows)
         else:
             values += [mean_value(part, len(backbones)), Value()]
     return values
 
 
-def _costs(rows: Frame) -> list[Value]:
+def _costs(rows: Frame, on_gpu: bool) -> list[Value]:
     sets = one_per_set(rows)
-    grown = (nested(sets["peak_bytes"], "cpu_rss") - nested(sets["base_bytes"], "cpu_rss")).clip(lower=0) / 2**20
+    grown = (nested(sets["peak_bytes"], "cpu_rss") - nested(sets["base_bytes"], "cpu_rss")).clip(lower=0)
+    peak = (nested(sets["peak_bytes"], "gpu_allocated") if on_gpu else grown) / 2**20
     # whether a set of it failed shows in the accuracies
     return [
-        dataclasses.replace(plain_value(numbers, sets), status=None) for numbers in (nested(sets["seconds"], "distill"), grown)
+        dataclasses.replace(plain_value(numbers, sets), status=None) for numbers in (nested(sets["seconds"], "distill"), peak)
     ]

@@ -45,13 +45,31 @@ def test_each_set_costs_once_however_often_it_is_judged():
     assert rows["clpdd"]["peak MiB"].mean == 100.0
 
 
-def test_a_missing_pair_leaves_its_mean_empty_and_a_failed_one_does_not_count():
-    records = [
-        r for r in grid() if not (r["method"] == "clpdd" and r["distill_backbone"] == r["eval_backbone"] == BACKBONES[0])
-    ]
-    rows = by_method(records)
+def lacking(records, distil, judge, protocol="ridge-probe"):
+    gone = ("clpdd", distil, judge, protocol)
+    return [r for r in records if (r["method"], r["distill_backbone"], r["eval_backbone"], r["protocol_spec"]) != gone]
+
+
+def test_a_missing_or_failed_pair_leaves_its_mean_empty():
+    rows = by_method(lacking(grid(), BACKBONES[0], BACKBONES[0]))
     assert rows["clpdd"]["ridge-probe own"].mean is None
     assert rows["clpdd"]["ridge-probe transfer"].mean == statistics.fmean(50.0 + column for column in range(4))
+    failed = record("clpdd", BACKBONES[0], BACKBONES[0], top1=None, top1_per_seed=[], status="oom")
+    assert by_method([*lacking(grid(), BACKBONES[0], BACKBONES[0]), failed])["clpdd"]["ridge-probe own"].mean is None
+
+
+def test_a_distil_backbone_that_one_protocol_lacks_leaves_the_means_of_that_protocol_empty():
+    records = grid() + grid(protocol="knn", protocol_spec="knn")
+    for judge in BACKBONES:
+        records = lacking(records, BACKBONES[0], judge, "knn")
+    rows = by_method(records)
+    assert rows["clpdd"]["ridge-probe own"].mean is not None
+    assert rows["clpdd"]["knn own"].mean is rows["clpdd"]["knn transfer"].mean is None
+
+
+def test_on_a_gpu_the_memory_is_that_of_the_gpu():
+    peaks = {"gpu_allocated": 7 * 2**20, "gpu_reserved": 9 * 2**20, "cpu_rss": 10**9}
+    assert by_method(grid(peak_bytes=peaks))["clpdd"]["peak MiB"].mean == 7.0
 
 
 def test_a_protocol_without_a_backbone_has_one_column():

@@ -60,5 +60,5 @@ def test_it_is_listed_and_keeps_the_contract(plugin, elsewhere):
     listed, end = json.JSONDecoder().raw_decode(printed)
     blur = next(method for method in listed if method["name"] == "blur")
     assert blur["summary"] == "Class means with noise, as an example of a plugin."
-    assert blur["parameters"] == [{"name": "noise", "type": "float", "default": 0.1}]
+    assert blur["parameters"] == [{"name": "noise", "type": "float", "default": 0.1, "help": ""}]
     assert "blur: keeps the contract" in printed[end:]
