@@ -90,7 +90,8 @@ def speed(group: Frame) -> Table:
     rows = [(label, values(label, part)) for label, part in rows_of(sets, means=False)]
     caption = [
         "seconds per set: distil alone; real features when nothing is cached; both (cold) and with the features cached (warm)",
-        "eval: mean seconds of one evaluation; steps/s after the first step; " + count_text(rows),
+        "eval: mean seconds of one evaluation, without the features and students that later ones find stored",
+        "steps/s after the first step; " + count_text(rows),
         *conditions(group, timed=True),
     ]
     columns = [*names.values(), "steps/s", *(f"eval s {name}" for name in protocols)]

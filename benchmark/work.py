@@ -182,7 +182,11 @@ class CellRun:
             found = protocol.evaluate(backbone, judging, dset, run=run)  # type: ignore[arg-type]
         record = self._record(evaluation, "ok", None)
         load = whole.seconds.get("load", 0.0) + meter.seconds.get("load", 0.0)
-        seconds = {**meter.seconds, "load": load, "evaluate_features": meter.seconds.get("evaluate_features", 0.0)}
+        features = {
+            "evaluate_features": meter.seconds.get("evaluate_features", 0.0),
+            "evaluate_features_cold": bank.cold_seconds(),
+        }
+        seconds = {**meter.seconds, "load": load, **features}
         peaks = {name: peak.to_json() for name, peak in meter.peaks.items()}
         loading = whole.peaks["load"].union(meter.peaks.get("load", measure.Peaks())).to_json()
         return {

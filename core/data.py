@@ -14,7 +14,7 @@ from .registry import Registry
 
 
 class Images(Protocol):
-    """Random access to uint8 images of one size; may read from disk at each access."""
+    """Random access to uint8 images of one size; may read from disk at each access, and may be asked by two threads at once."""
 
     def __len__(self) -> int: ...
 

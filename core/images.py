@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 # Square root of the colour covariance of natural images (Olah et al., Feature Visualization, 2017), rows R G B.
 _COLOUR = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
@@ -74,6 +75,7 @@ class _Rows(torch.autograd.Function):
         return parameter.detach()[index]
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None]:  # type: ignore[override]
         if ctx.parameter.grad is None:
             ctx.parameter.grad = torch.zeros_like(ctx.parameter)
@@ -109,7 +111,7 @@ class Pixels(nn.Module):
         return False
 
     def forward(self, index: slice = slice(None)) -> Tensor:
-        """Images `(k, 3, size, size)` in (0, 1) of the n at `index`."""
+        """Images `(k, 3, size, size)` in (0, 1) of the n at `index`; of a part, to be back-propagated by `Tensor.backward`."""
         return _to_image(_rows(self.signal, index), self.decorrelate)
 
 
@@ -157,7 +159,7 @@ class Pyramid(nn.Module):
         return True
 
     def forward(self, index: slice = slice(None)) -> Tensor:
-        """Images `(k, 3, size, size)` in (0, 1) of the n at `index`."""
+        """Images `(k, 3, size, size)` in (0, 1) of the n at `index`; of a part, to be back-propagated by `Tensor.backward`."""
         upsampled = (upsample(_rows(level, index), self.size) for level in self.levels)
         return _to_image(functools.reduce(operator.add, upsampled), self.decorrelate)
 

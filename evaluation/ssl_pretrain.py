@@ -15,8 +15,10 @@ whole student as KRR-ST does. Nothing is selected on the test split.
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from importlib import metadata
 from typing import Annotated, ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from ..core.backbone import Backbone
@@ -103,7 +105,8 @@ class SSLPretrain(Protocol):
     def pretrained(self, dset: DistilledSet, seed: int, run: Run) -> Student:
         """A student of `seed` after the recipe; its initial weights and batch orders do not depend on the set.
 
-        It is an entry of the feature bank: one pre-training serves every target, fraction of labels and readout.
+        It is an entry of the feature bank: one pre-training serves every target, fraction of labels and readout. Its seconds
+        are those of features of the evaluation.
         """
         dim = dset.targets.shape[1] if dset.targets is not None else 1  # the empty set has no targets
         student = build_student(self.student, self.size, dim, derive_seed(run.seed, f"student {seed}")).to(run.device)
@@ -125,6 +128,11 @@ class SSLPretrain(Protocol):
             "recipe": asdict(recipe),
             "student": [self.student, self.size, run.seed, seed],
             "device": run.device.type,
+            "made with": [
+                torch.__version__,
+                metadata.version("timm"),
+                torch.get_num_threads(),
+            ],  # training follows their rounding
             "layout": 1,  # raised when the computation changes
         }
         set_flat_state(student, run.bank.entry(facts, (1, len(flat_state(student))), fill)[0])

@@ -1,10 +1,11 @@
 """`ddbench list KIND`: the registered plugins of one kind with their parameters."""
 
 import argparse
+import ast
 import dataclasses
 import inspect
 import json
-import re
+import textwrap
 from typing import Any, get_type_hints
 
 from ._shared import add_plugins, command, load_plugins
@@ -67,14 +68,18 @@ def summary(cls: type) -> str:
 
 
 def comments(cls: type) -> dict[str, str]:
-    """What the source says of each parameter, in a comment on the line that declares it; a subclass goes before its base."""
+    """What the source says of each parameter, in a comment where its declaration ends; a subclass goes before its base."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         try:
-            source = inspect.getsource(base)
+            source = textwrap.dedent(inspect.getsource(base))
         except (OSError, TypeError):  # built in, or made without a file
             continue
-        found |= {match[1]: match[2] for match in re.finditer(r"^    (\w+): [^#\n]*# (.+)$", source, re.MULTILINE)}
+        lines, declared = source.splitlines(), ast.parse(source).body[0]
+        for node in getattr(declared, "body", []):
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.end_lineno is not None:
+                _, mark, comment = lines[node.end_lineno - 1].encode()[node.end_col_offset :].decode().partition("# ")
+                found |= {node.target.id: comment} if mark else {}
     return found
 
 

@@ -88,6 +88,7 @@ def test_features_of_distilling_and_of_evaluating_are_told_apart(work):
     assert two["seconds"]["evaluate_features"] > 0
     again = records(work(overwrite=True))[0]
     assert (again["seconds"]["features"], again["seconds"]["evaluate_features"]) == (0, 0)
+    assert again["seconds"]["evaluate_features_cold"] == one["seconds"]["evaluate_features_cold"] > 0, "what they cost then"
     assert again["features_cached"]
     assert again["features_seconds_cold"] == one["features_seconds_cold"]  # as when they were computed
     assert again["features_peak_bytes"] == one["features_peak_bytes"] == one["peak_bytes_by_phase"]["features"]
