@@ -109,9 +109,10 @@ class FeatureEngine:
             pairs, graph = graphs.pop(0)
             graph.backward(gradient[pairs])
             start = pairs.stop
-        noise = batch.noise(self.backbone, start)
-        for pairs in batch.chunks(slice(start, own.stop), self.chunk):
-            self._features(images, batch, pairs, noise).backward(gradient[pairs])
+        if start < own.stop:  # without a rest, the noise up to it is not drawn again
+            noise = batch.noise(self.backbone, start)
+            for pairs in batch.chunks(slice(start, own.stop), self.chunk):
+                self._features(images, batch, pairs, noise).backward(gradient[pairs])
         sum_gradients(images)
         return loss.detach()
 
