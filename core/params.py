@@ -9,7 +9,9 @@ from .errors import UserError, unknown
 
 try:
     from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
-except ImportError:  # `make perf-gpu` runs where nothing can be installed: it gives typed values and has nothing checked
+except ModuleNotFoundError as error:  # `make perf-gpu` runs where nothing can be installed: it gives typed values and has nothing checked
+    if error.name != "pydantic":
+        raise
 
     def _unchecked(*args: Any, **named: Any) -> None:
         """Stands in an annotation for a condition."""

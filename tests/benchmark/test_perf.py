@@ -28,7 +28,7 @@ def smoke(tmp_path_factory):
     """`--cases smoke` as a machine runs it that has torch and timm with what they need, and nothing else of ours."""
     absent, out = tmp_path_factory.mktemp("absent"), tmp_path_factory.mktemp("out")
     for name in ("pydantic", "open_clip", "pandas", "rich", "scipy", "sklearn"):
-        (absent / f"{name}.py").write_text("raise ImportError('not on the GPU machine')")
+        (absent / f"{name}.py").write_text(f"raise ModuleNotFoundError('not on the GPU machine', name={name!r})")
     path = os.pathsep.join([str(absent), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-P", "-m", "ddbench.benchmark.perf", "--cases", "smoke", "--device", "cpu", "--threads", "1"]
     command += ["--budget-seconds", "1500", "--out", str(out)]  # seconds, unless other work holds the cores
