@@ -20,10 +20,11 @@ def dry_run(suites: Sequence[Any], folders: Sequence[Path], device: str) -> int:
     neighbouring runs."""
     kind = device_kind(device)
     told: set[str] = set()
-    left: dict[tuple, Outline] = {}  # a cell may stand in several suites
+    cells: dict[tuple, Outline] = {}  # by folder and distillation: suites of one folder share their sets
+    recorded: dict[Path, set] = {}
     for suite, out in zip(suites, folders, strict=True):
         outlines = outline(suite)
-        done = record_keys(load_records([out])) if (out / FILE).exists() else set()
+        done = recorded[out] = record_keys(load_records([out])) if (out / FILE).exists() else set()
         try:
             _planned(plan(suite, device=device), out)
         except NotHere:
@@ -31,11 +32,11 @@ def dry_run(suites: Sequence[Any], folders: Sequence[Path], device: str) -> int:
             print("".join(f"not here yet: {line}\n" for line in lines), end="")
             told.update(lines)
             _outlined(outlines, done)
-        left |= {tuple(cell.evaluation_keys()): cell.left(done) for cell in outlines}
-    limits = [suite.timeout for suite in suites if suite.timeout is not None]
-    sizes = estimate.known_sizes(cell.dataset for cell in left.values() if cell.evaluations)
-    found = estimate.estimate(list(left.values()), sizes, kind)
-    print("\n".join(estimate.report(found, kind, min(limits, default=None))))
+        for cell in outlines:
+            cells[out, cell.key] = cells.get((out, cell.key), cell).joined(cell)
+    left = [cell.left(recorded[out]) for (out, _), cell in cells.items()]
+    sizes = estimate.known_sizes(cell.dataset for cell in left if cell.evaluations)
+    print("\n".join(estimate.report(estimate.estimate(left, sizes, kind), kind)))
     return 0
 
 
