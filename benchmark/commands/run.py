@@ -88,7 +88,7 @@ def lead(args: argparse.Namespace) -> int:
 
 
 def run_suite(suite: Any, cells: list, due: list, out: Path, args: argparse.Namespace) -> bool:
-    """Run the cells that are `due` and print the tables of all; whether one failed, or none of the suite's methods could run."""
+    """Run the cells that are `due` and print the tables of all; whether one failed, or none of the suite's own could run."""
     from ..progress import reporter
     from ..runner import run_plan
 
