@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...backbones._hub import offline
 from ...core.backbone import BACKBONES
 from ...core.data import DATASETS
 from ...core.errors import NotHere, UserError
@@ -14,10 +15,11 @@ from ..plan import describe, device_kind, plan
 from ..records import FILE, done_hashes, load_records
 
 
+@offline()
 def dry_run(suites: Sequence[Any], folders: Sequence[Path], device: str) -> int:
     """List the cells of each suite with their state, and one estimate for all. Published data and weights that are not on this
-    machine yet are named, and the cells are then told by their specs; seconds per cell come from the records of this and
-    neighbouring runs."""
+    machine yet are named, not fetched from the hub, and the cells are then told by their specs; seconds per cell come from the
+    records of this and neighbouring runs."""
     kind = device_kind(device)
     told: set[str] = set()
     cells: dict[tuple, Outline] = {}  # by folder and distillation: suites of one folder share their sets
