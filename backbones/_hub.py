@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from textwrap import shorten
 from typing import TypeVar
 
@@ -31,13 +31,21 @@ def _quietly() -> Iterator[None]:
     """Without log lines, and with huggingface_hub's cache alone where its hub is out of reach: it would retry for 46 s."""
     from huggingface_hub import constants
 
-    offline = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = offline or not _reachable(constants.ENDPOINT)
+    away = not constants.HF_HUB_OFFLINE and not _reachable(constants.ENDPOINT)
+    with offline() if away else nullcontext(), without_logs():  # the libraries log what the UserError is about to say
+        yield
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """Inside, huggingface_hub's cache alone is looked into. The library reads its environment variable only once."""
+    from huggingface_hub import constants
+
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
     try:
-        with without_logs():  # the libraries log what the UserError is about to say
-            yield
+        yield
     finally:
-        constants.HF_HUB_OFFLINE = offline
+        constants.HF_HUB_OFFLINE = before
 
 
 @contextmanager

@@ -15,9 +15,9 @@ from .records import SCHEMA, jsonable
 # What of a backbone determines its features; its name and the source of the weights do not.
 _FEATURE_FIELDS = ("sha256", "architecture", "input_size", "crop_pct", "pooling", "mean", "std")
 
-# Protocol parameters that are younger than the records of their protocol's version, with the value that says what was done
-# before. At this value they are left out of the hash, so that those records still count.
-_YOUNGER = {"shared_views": True}
+# Parameters, by protocol, that are younger than the records of their protocol's version, with the value that says what was
+# done before. At this value they are left out of the hash, so that those records still count.
+_YOUNGER = {("linear-probe", "shared_views"): True}
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,11 @@ def _cell_facts(cell: Cell) -> dict[str, Any]:
 
 
 def _evaluation_facts(evaluation: Evaluation) -> dict[str, Any]:
+    name, params = evaluation.protocol, evaluation.protocol_params
     facts = {
-        "protocol": evaluation.protocol,
+        "protocol": name,
         "protocol_version": evaluation.protocol_version,
-        "protocol_params": {k: v for k, v in evaluation.protocol_params.items() if k not in _YOUNGER or v != _YOUNGER[k]},
+        "protocol_params": {k: v for k, v in params.items() if (name, k) not in _YOUNGER or v != _YOUNGER[name, k]},
         "eval_backbone": _features(evaluation.eval_backbone_spec),
     }
     other = evaluation.judging_fingerprint

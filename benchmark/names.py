@@ -15,7 +15,7 @@ from ..core.method import METHODS, PROTOCOLS
 from ..core.params import parse_spec, spec_string
 from ..core.registry import Registry
 from .claims import PUBLISHED, Claim
-from .overrides import HOLD_SPECS, Overrides
+from .overrides import Overrides, held, is_spec
 
 NAMES = PUBLISHED / "names.yaml"
 MEAN_OF_OTHERS = "mean-of-others"  # as eval backbone of a claim: mean over the paper's other backbones
@@ -28,7 +28,12 @@ def identity(spec: str, location: Sequence[str]) -> Identity:
     """Name and parameters of a spec, and of the specs inside it, without those that only say where data lies."""
     name, values = parse_spec(spec)
     kept = {key: value for key, value in values.items() if key not in location}
-    return name, tuple(sorted((key, identity(v, location) if key in HOLD_SPECS else v) for key, v in kept.items()))
+
+    def inside(key: str, value: str) -> Any:
+        parts = held(key, value)
+        return tuple(identity(p, location) if is_spec(p) else p for p in parts) if any(map(is_spec, parts)) else value
+
+    return name, tuple(sorted((key, inside(key, value)) for key, value in kept.items()))
 
 
 @cache

@@ -24,6 +24,7 @@ class Outline:
     ipc: int | None
     seed: int
     evaluations: tuple[tuple[Protocol, str | None], ...]  # protocol, eval backbone
+    timeout: float | None = None  # seconds that the suite gives it
     stored: bool = False  # the set is there, from an evaluation that is done
 
     @property
@@ -33,10 +34,19 @@ class Outline:
         parts = filter(None, [spec_string(self.method), self.distil, self.dataset, budget])
         return " · ".join([*parts, f"seed {self.seed}"])
 
+    @property
+    def key(self) -> Key:
+        """What tells one distillation from another."""
+        return (spec_string(self.method), self.distil, self.dataset, self.ipc, self.seed)
+
     def evaluation_keys(self) -> list[Key]:
-        """What tells one evaluation from another, as `record_key` reads it from a record."""
-        cell = (spec_string(self.method), self.distil, self.dataset, self.ipc, self.seed)
-        return [(*cell, spec_string(protocol), judge) for protocol, judge in self.evaluations]
+        """What tells one evaluation from another, as `record_keys` reads it from a record."""
+        return [(*self.key, spec_string(protocol), judge) for protocol, judge in self.evaluations]
+
+    def joined(self, other: "Outline") -> "Outline":
+        """This outline with the evaluations of another one of the same distillation, too."""
+        keys, evaluations = self.evaluation_keys() + other.evaluation_keys(), self.evaluations + other.evaluations
+        return replace(self, evaluations=tuple(dict(zip(keys, evaluations, strict=True)).values()))
 
     def left(self, done: Collection[Key]) -> "Outline":
         """This outline without the evaluations that are done."""
@@ -58,7 +68,7 @@ def outline(suite: Suite) -> list[Outline]:
             seen = [judge for judge in judges if suite.transfer or distil in (None, judge)]
             bound = [(protocol, judge) for judge in seen for protocol in protocols if protocol.uses_backbone]
             unbound = [(protocol, None) for protocol in protocols if not protocol.uses_backbone]
-            found.append(Outline(method, distil, dataset, ipc, seed, (*bound, *unbound)))
+            found.append(Outline(method, distil, dataset, ipc, seed, (*bound, *unbound), suite.timeout))
     return found
 
 

@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..core.backbone import BACKBONES
+from ..core.data import DATASETS
 from ..core.errors import UserError
-from ..core.params import parse_spec
+from ..core.method import METHODS, PROTOCOLS
+from ..core.params import parse_spec, split
 
 SECTIONS = ("methods", "backbones", "eval_backbones", "datasets", "protocols")
-HOLD_SPECS = ("data", "of", "target")  # parameters whose value is a spec: of holdout, neighbors, ssl-pretrain
+HOLD_SPECS = ("also", "data", "of", "target")  # parameters that hold specs: of duet, holdout, neighbors, ssl-pretrain
 
 
 @dataclass(frozen=True)
@@ -34,14 +37,22 @@ class Overrides:
 
     def swap(self, spec: str) -> str:
         """The stand-in of `spec`, or `spec`. A whole spec goes before a name."""
-        for text in _names(spec):
-            if text in self.specs:
-                return self.specs[text]
+        if (new := self._stand_in(spec)) is not None:
+            return new
         name, values = parse_spec(spec)
-        if not (inner := _inner(spec)):
+        swapped = {key: self._swap_inside(key, value) for key, value in values.items()}
+        if swapped == values:
             return spec
-        swapped = {**values, **{key: self.swap(value) for key, value in inner.items()}}
         return f"{name}[{','.join(f'{key}={value}' for key, value in swapped.items())}]"
+
+    def _stand_in(self, spec: str) -> str | None:
+        return next((self.specs[text] for text in _names(spec) if text in self.specs), None)
+
+    def _swap_inside(self, key: str, value: str) -> str:
+        """A parameter's value with stand-ins for the specs that it holds."""
+        parts = held(key, value)
+        swapped = [self.swap(part) if is_spec(part) else self._stand_in(part) or part for part in parts]
+        return value if swapped == parts else "+".join(swapped)
 
     def apply(self, suite: Mapping[str, Any]) -> dict[str, Any]:
         """The fields of a suite with stand-ins."""
@@ -73,14 +84,24 @@ def _names(spec: str) -> tuple[str, str]:
     return spec, spec.partition("[")[0].strip()
 
 
-def _inner(spec: str) -> dict[str, str]:
-    """The specs inside a spec, by the parameter that holds them."""
-    return {key: value for key, value in parse_spec(spec)[1].items() if key in HOLD_SPECS}
+def held(key: str, value: str) -> list[str]:
+    """The parts of a parameter's value, joined by +, that may be specs; others use such names too, so ask `is_spec`."""
+    return split(value, "+") if key in HOLD_SPECS else []
+
+
+def is_spec(text: str) -> bool:
+    """Whether this is a spec of something that is registered."""
+    try:
+        name, _ = parse_spec(text)
+    except UserError:
+        return False
+    return any(name in registry.names() for registry in (METHODS, BACKBONES, DATASETS, PROTOCOLS))
 
 
 def _mentioned(spec: str) -> set[str]:
     """Everything in a spec that can be replaced."""
-    return {*_names(spec), *(text for value in _inner(spec).values() for text in _mentioned(value))}
+    inner = [part for key, value in parse_spec(spec)[1].items() for part in held(key, value)]
+    return {*_names(spec), *(text for part in inner for text in (_mentioned(part) if is_spec(part) else _names(part)))}
 
 
 def _halves(text: str) -> tuple[str, str]:

@@ -12,14 +12,15 @@ the CPU both are per CPU second, so that other work on the machine does not coun
 """
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 
@@ -58,16 +59,19 @@ def run(cases: Sequence[Case], args: argparse.Namespace) -> list[Row]:
     deadline, full, rows = clock() + args.budget_seconds, None, []
     rate = "flops_per_second" if args.device == "cuda" else "flops_per_cpu_second"
     early: subprocess.Popen[str] | None = None
-    with (args.out / "rows.jsonl").open("w") as stored, (args.out / "log.txt").open("w") as log:
+    whole = args.out / "log.txt"
+    logs = [args.out / f"log-{number}.txt" for number, _ in enumerate(cases, 1)]
+    with (args.out / "rows.jsonl").open("w") as stored, joined(logs, whole):
         for number, case in enumerate(cases, 1):
             left = deadline - clock()
             if left < min(_LEAST, args.budget_seconds / 2):
                 found: Row = {"status": "not run", "reason": f"the budget of {args.budget_seconds:g} s was used up"}
             else:
                 print(f"[{number}/{len(cases)}] {case.title}", file=sys.stderr, flush=True)
-                process = early or start(case, args.device, log)
-                early = start(cases[number], args.device, log) if args.device == "cuda" and number < len(cases) else None
-                found = in_fresh_process(process, case, args.device, args.threads, min(left, _LONGEST), log)
+                following = args.device == "cuda" and number < len(cases)
+                process = early or start(case, args.device, logs[number - 1])
+                early = start(cases[number], args.device, logs[number]) if following else None
+                found = in_fresh_process(process, case, args.device, args.threads, min(left, _LONGEST), whole)
             if case.kind == "product":
                 full = found.get(rate)
             elif full and rate in found:
@@ -81,19 +85,34 @@ def run(cases: Sequence[Case], args: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def start(case: Case, device: str, log: IO[str]) -> "subprocess.Popen[str]":
-    """A process for one case, which waits for its job before it touches the device."""
+@contextlib.contextmanager
+def joined(parts: Sequence[Path], whole: Path) -> Iterator[None]:
+    """Afterwards, `whole` holds those parts that there are, whatever happened, and the parts are gone."""
+    whole.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        there = [part for part in parts if part.exists()]
+        whole.write_text("\n".join(part.read_text() for part in there))
+        for part in there:
+            part.unlink()
+
+
+def start(case: Case, device: str, log: Path) -> "subprocess.Popen[str]":
+    """A process for one case, which waits for its job before it touches the device; what it says goes to a log of its own,
+    since two of them may be there at a time."""
     variables = {**os.environ, **slots(device)[0].environment, **({"DDBENCH_COMPILE": "1"} if case.compiled else {})}
     command = [sys.executable, "-P", "-m", "ddbench.benchmark.perf_measure"]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True, env=variables)
+    log.write_text(f"{case.title}\n")
+    with log.open("a") as said:
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=said, text=True, env=variables)
 
 
 def in_fresh_process(
-    process: "subprocess.Popen[str]", case: Case, device: str, threads: int | None, timeout: float, log: IO[str]
+    process: "subprocess.Popen[str]", case: Case, device: str, threads: int | None, timeout: float, log: Path
 ) -> Row:
     """The row of one case; whatever ends its process without one becomes its reason."""
-    print(f"\n{case.title}", file=log, flush=True)
     job = json.dumps({"case": asdict(case), "device": device, "threads": threads})
     try:
         printed, _ = process.communicate(job, timeout)
@@ -103,7 +122,7 @@ def in_fresh_process(
         return {"status": "timeout", "reason": f"took longer than the {timeout:.0f} s that it was given"}
     lines = printed.splitlines()
     if process.returncode or not lines:
-        status, reason = classify_exit(process.returncode, log.name)
+        status, reason = classify_exit(process.returncode, str(log))
         return {"status": status, "reason": reason}
     return json.loads(lines[-1])
 

@@ -7,6 +7,7 @@ sense become cells with a reason, which the runner records as `unsupported` with
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -52,6 +53,19 @@ def plan(suite: Suite, *, device: str = "auto") -> list[Cell]:
             found.setdefault(cell.cell_hash, cell)
         del data
     return list(found.values())
+
+
+def each_once(plans: Sequence[Sequence[Cell]], folders: Sequence[Path]) -> list[list[Cell]]:
+    """The cells that each of several plans runs: one that several plans have for the same folder is distilled by the first of
+    them alone, and evaluated there for all."""
+    wanted: dict[tuple[Path, str], dict[str, Evaluation]] = {}
+    for cells, out in zip(plans, folders, strict=True):
+        for cell in cells:
+            wanted.setdefault((out, cell.cell_hash), {}).update({e.config_hash: e for e in cell.evaluations})
+    return [
+        [cell.only(found.values()) for cell in cells if (found := wanted.pop((out, cell.cell_hash), None))]
+        for cells, out in zip(plans, folders, strict=True)
+    ]
 
 
 def device_kind(device: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .errors import UserError
 from .precision import autocast, compiled, precision
 from .registry import Registry
 
@@ -53,6 +54,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)  # what convolutions are fastest with, docs/performance.md
         self.spec = spec
+        self.cast = False  # whether weights are in bfloat16, from which there is no way back
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False)
@@ -61,10 +63,16 @@ class Backbone(nn.Module):
             self.network.compile(dynamic=False)  # chunks have at most two sizes
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Backbone":
-        """Moved to where passes run under autocast, weights are cast once, here, and not again in every pass."""
+        """Moved to where passes run under autocast, weights are cast once, here, and not again in every pass.
+
+        Raises `UserError` where passes run in another precision, once weights were cast.
+        """
         super()._apply(fn, recurse)
         if precision(self.mean.device.type) == "bf16":
             cast_weights(self.network)
+            self.cast = True
+        elif self.cast:
+            raise UserError(f"the weights of {self.spec.name} were cast to bfloat16 for the GPU; load the backbone again")
         return self
 
     def train(self, mode: bool = True) -> "Backbone":

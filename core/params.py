@@ -9,7 +9,10 @@ from .errors import UserError, unknown
 
 try:
     from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
-except ImportError:  # `make perf-gpu` runs where nothing can be installed: it gives typed values and has nothing checked
+except ModuleNotFoundError as error:
+    if error.name != "pydantic":
+        raise
+    # `make perf-gpu` runs where nothing can be installed: it gives typed values and has nothing checked
 
     def _unchecked(*args: Any, **named: Any) -> None:
         """Stands in an annotation for a condition."""
@@ -38,7 +41,7 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
         raise UserError(f"cannot read {spec!r}; write name or name[key=value,key=value]")
     name, inside = match.group(1), match.group(2)
     values: dict[str, Any] = {}
-    for item in _split(inside or ""):
+    for item in split(inside or "", ","):
         key, equals, value = item.partition("=")
         key = key.strip()
         if not equals or not key:
@@ -92,12 +95,12 @@ def _text(value: Any) -> str:
     return {None: "none", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
-def _split(text: str) -> list[str]:
-    """Split at commas that are not inside brackets."""
+def split(text: str, separator: str) -> list[str]:
+    """Split at separators that are not inside brackets; empty parts are left out."""
     parts, depth, start = [], 0, 0
     for index, char in enumerate(text):
         depth += (char in "[({") - (char in "])}")
-        if char == "," and depth == 0:
+        if char == separator and depth == 0:
             parts.append(text[start:index])
             start = index + 1
     parts.append(text[start:])

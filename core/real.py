@@ -18,11 +18,12 @@ from .views import View, ViewParams, apply, sample, skip_noise
 _RESIDENT_SHARE = 0.25
 
 
-def resident(features: Tensor, device: torch.device) -> Tensor:
-    """The features on the device if they take a small part of its memory, otherwise where they are."""
-    if device.type == "cuda" and features.nbytes < _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
-        return features.to(device)
-    return features
+def resident(features: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+    """The features on the device if all of them together take a small part of its memory, otherwise where they are."""
+    total = sum(each.nbytes for each in features)
+    if device.type == "cuda" and total < _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
+        return [each.to(device) for each in features]
+    return list(features)
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class RealBatches:
     @classmethod
     def of(cls, features: Tensor, labels: Tensor, size: int, balanced: bool, device: torch.device) -> "RealBatches":
         order = labels.argsort(stable=True) if balanced else None
-        return cls(resident(features, device), labels, size, device, order, labels.unique(return_counts=True)[1])
+        (kept,) = resident([features], device)
+        return cls(kept, labels, size, device, order, labels.unique(return_counts=True)[1])
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Features `(size, d)` and labels `(size,)` on the device; `generator` is on the CPU."""

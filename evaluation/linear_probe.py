@@ -6,6 +6,7 @@ the test split. Five probe seeds train at once; each draws its initial weights a
 its views too, unless they are shared.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -92,10 +93,10 @@ class LinearProbe(Protocol):
     def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:
         epochs = self.epochs if isinstance(dset.images, Tensor) else self.full_epochs
         copies, view = self.views_per_image(len(dset), epochs), View.parse(self.augment)
-        pools = [
-            _ViewPool.of(set_features(backbone, data, dset, run, view=view, copies=copies, probe_seed=seed), run.device)
-            for seed in ([None] if self.shared_views else range(self.seeds))
-        ]
+        seeds = [None] if self.shared_views else range(self.seeds)
+        pools = _ViewPool.each(
+            [set_features(backbone, data, dset, run, view=view, copies=copies, probe_seed=seed) for seed in seeds], run.device
+        )
 
         def features_at(epoch: int, indices: Tensor) -> Tensor:
             return torch.cat([pool.at(epoch, own) for pool, own in zip(pools, indices.chunk(len(pools)), strict=True)])
@@ -108,15 +109,16 @@ class LinearProbe(Protocol):
 
 @dataclass(frozen=True)
 class _ViewPool:
-    """Features `(copies, n, d)` of a set's views, kept on the device where they are small beside its memory."""
+    """Features `(copies, n, d)` of a set's views, kept on the device where all pools are small beside its memory."""
 
     features: Tensor
     scale: float  # that heads see them divided by
     device: torch.device
 
     @classmethod
-    def of(cls, features: Tensor, device: torch.device) -> "_ViewPool":
-        return cls(resident(features, device), feature_scale(features), device)
+    def each(cls, views: Sequence[Tensor], device: torch.device) -> "list[_ViewPool]":
+        scales = [feature_scale(features) for features in views]
+        return [cls(kept, scale, device) for kept, scale in zip(resident(views, device), scales, strict=True)]
 
     def at(self, epoch: int, indices: Tensor) -> Tensor:
         """Scaled features `(..., d)` of the images at `indices`, under the views of an epoch."""

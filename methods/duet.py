@@ -28,7 +28,7 @@ from ..core.engine import FeatureEngine, Objective
 from ..core.errors import UserError
 from ..core.method import METHODS, Work
 from ..core.optimise import Schedule, optimise, render_all
-from ..core.params import AfterValidator, Count, NonNegative, Positive
+from ..core.params import AfterValidator, Count, NonNegative, Positive, split
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
 from ._synthetic import starting_images
@@ -84,7 +84,7 @@ class Ensemble:
 
 
 def _backbone_names(text: str) -> str:
-    for name in filter(None, text.split("+")):
+    for name in split(text, "+"):
         BACKBONES.create(name)
     return text
 
@@ -112,7 +112,7 @@ class Duet(CLPDD):
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         images = starting_images(self, backbone, data, ipc, run)
-        backbones = [backbone, *(BACKBONES.create(name).load().to(run.device) for name in self.also.split("+") if name)]
+        backbones = [backbone, *(BACKBONES.create(name).load().to(run.device) for name in split(self.also, "+"))]
         engines = [FeatureEngine(each, self.views(), run.chunk_size) for each in backbones]
         scores = [self.scored(each, data, ipc, run) for each in backbones]
         generator = run.generator("real batches")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...backbones._hub import offline
 from ...core.backbone import BACKBONES
 from ...core.data import DATASETS
 from ...core.errors import NotHere, UserError
@@ -14,16 +15,18 @@ from ..plan import describe, device_kind, plan
 from ..records import FILE, done_hashes, load_records
 
 
+@offline()
 def dry_run(suites: Sequence[Any], folders: Sequence[Path], device: str) -> int:
     """List the cells of each suite with their state, and one estimate for all. Published data and weights that are not on this
-    machine yet are named, and the cells are then told by their specs; seconds per cell come from the records of this and
-    neighbouring runs."""
+    machine yet are named, not fetched from the hub, and the cells are then told by their specs; seconds per cell come from the
+    records of this and neighbouring runs."""
     kind = device_kind(device)
     told: set[str] = set()
-    left: dict[tuple, Outline] = {}  # a cell may stand in several suites
+    cells: dict[tuple, Outline] = {}  # by folder and distillation: suites of one folder share their sets
+    recorded: dict[Path, set] = {}
     for suite, out in zip(suites, folders, strict=True):
         outlines = outline(suite)
-        done = record_keys(load_records([out])) if (out / FILE).exists() else set()
+        done = recorded[out] = record_keys(load_records([out])) if (out / FILE).exists() else set()
         try:
             _planned(plan(suite, device=device), out)
         except NotHere:
@@ -31,11 +34,11 @@ def dry_run(suites: Sequence[Any], folders: Sequence[Path], device: str) -> int:
             print("".join(f"not here yet: {line}\n" for line in lines), end="")
             told.update(lines)
             _outlined(outlines, done)
-        left |= {tuple(cell.evaluation_keys()): cell.left(done) for cell in outlines}
-    limits = [suite.timeout for suite in suites if suite.timeout is not None]
-    sizes = estimate.known_sizes(cell.dataset for cell in left.values() if cell.evaluations)
-    found = estimate.estimate(list(left.values()), sizes, kind)
-    print("\n".join(estimate.report(found, kind, min(limits, default=None))))
+        for cell in outlines:
+            cells[out, cell.key] = cells.get((out, cell.key), cell).joined(cell)
+    left = [cell.left(recorded[out]) for (out, _), cell in cells.items()]
+    sizes = estimate.known_sizes(cell.dataset for cell in left if cell.evaluations)
+    print("\n".join(estimate.report(estimate.estimate(left, sizes, kind), kind)))
     return 0
 
 

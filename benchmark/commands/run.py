@@ -68,7 +68,7 @@ def lead(args: argparse.Namespace) -> int:
         from ._dryrun import dry_run
 
         return dry_run(suites, folders, args.device)
-    from ..plan import plan
+    from ..plan import each_once, plan
     from ..team import check_devices
 
     tables: dict[Path, list[str]] = {}
@@ -80,20 +80,20 @@ def lead(args: argparse.Namespace) -> int:
         check_devices(cells[0].device if cells else "cpu", args.nproc_per_node)
         asked = methods_asked_for(suite)
         refuse_nonsense([cell for cell in cells if cell.method_spec in asked])
-    failed = [run_suite(*each, args) for each in zip(suites, plans, folders, strict=True)]
+    failed = [run_suite(*each, args) for each in zip(suites, plans, each_once(plans, folders), folders, strict=True)]
     for out, found in claims.items():
         if found:
             print(beside(found, out, args.override))
     return int(any(failed))
 
 
-def run_suite(suite: Any, cells: list, out: Path, args: argparse.Namespace) -> bool:
-    """Run the cells and print their tables; whether a cell failed, or none of the suite's own methods could run."""
+def run_suite(suite: Any, cells: list, due: list, out: Path, args: argparse.Namespace) -> bool:
+    """Run the cells that are `due` and print the tables of all; whether one failed, or none of the suite's own could run."""
     from ..progress import reporter
     from ..runner import run_plan
 
     summary = run_plan(
-        cells,
+        due,
         out,
         timeout=suite.timeout,
         device=args.device,

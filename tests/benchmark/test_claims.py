@@ -99,6 +99,15 @@ def test_where_the_data_lies_does_not_matter():
     elsewhere = "imagenet[root=/big/disk,subset=imagenet-100]"
     assert cell(compare([measured(dataset=elsewhere)])).measured.mean == 84.5
     assert identity("imagenet[subset=a,root=b]", ["root"]) == identity("imagenet[subset=a]", ["root"])
+    inside = [identity(f"holdout[data=arrays[root={root},size=32]]", ["root"]) for root in "ab"]
+    assert inside[0] == inside[1] != identity("holdout[data=arrays[root=a,size=64]]", ["root"])
+
+
+def test_a_value_that_is_no_spec_tells_plugins_apart_as_it_is():
+    assert [identity(f"thing[of={value}]", []) for value in ("a/b", "c++")] == [
+        ("thing", (("of", "a/b"),)), ("thing", (("of", "c++"),)),
+    ]  # fmt: skip
+    assert len({identity(f"duet[also={also}]", []) for also in ("mini_vit_mae", "mini_vit_mae+mini_vit_simclr")}) == 2
 
 
 def test_imagenet_1k_asks_for_three_copies():

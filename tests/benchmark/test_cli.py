@@ -146,6 +146,22 @@ def test_a_run_prints_tables_picture_and_records_and_a_second_one_skips_everythi
     assert second.out == first
 
 
+def test_overwriting_distils_a_set_that_suites_share_once(capsys, tmp_path, fake_plugins):
+    suites = []
+    for name, seeds in (("a", 3), ("b", 4)):
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(
+            "methods: [fake]\nbackbones: [fake_net]\ndatasets: [fake_data]\ncontrols: false\n"
+            f"protocols: [fake_probe, 'fake_probe[seeds={seeds}]']\n"
+        )
+        suites += ["--suite", str(file)]
+    assert main(["run", *suites, "--plugin", str(fake_plugins), "--overwrite", "--out", str(tmp_path / "out")]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "out" / "records.jsonl").read_text().splitlines()]
+    assert sorted(row["protocol_spec"] for row in rows) == ["fake_probe", "fake_probe[seeds=3]", "fake_probe[seeds=4]"]
+    assert len({row["started"] for row in rows}) == 1
+    assert capsys.readouterr().out.count("Accuracy: fake_data, IPC 1, fake_probe") == 4  # both suites print all of theirs
+
+
 def test_a_failed_cell_is_shown_and_exits_with_1(capsys, tmp_path, fake_plugins):
     grid = ["-b", "fake_net", "--eval-backbone", "fake_net", "-d", "fake_data", "--protocol", "fake_probe", "--no-controls"]
     argv = ["run", "-m", "fake[fail=diverge]", *grid, "--plugin", str(fake_plugins), "--out", str(tmp_path / "out")]

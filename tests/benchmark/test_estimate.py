@@ -8,6 +8,7 @@ from torch import nn
 
 from ddbench.benchmark import cost
 from ddbench.benchmark import estimate as estimates
+from ddbench.benchmark.commands._dryrun import dry_run
 from ddbench.benchmark.config import suite
 from ddbench.benchmark.cost import ViewCost, count, view_cost
 from ddbench.benchmark.estimate import Estimate, Sizes, estimate, known_sizes, misfits, report
@@ -103,6 +104,18 @@ def test_a_set_that_is_there_is_not_distilled_again(flat):
     assert estimate([cell.left(())], SIZES, "cpu").distil_seconds > 0
 
 
+@pytest.mark.parametrize(("apart", "sets"), [(False, 1), (True, 2)])
+def test_a_set_that_suites_of_one_folder_share_is_counted_once(apart, sets, flat, monkeypatch, tmp_path, capsys):
+    """With all their evaluations, and each of these once."""
+    counted = []
+    monkeypatch.setattr(estimates, "estimate", lambda cells, *rest: counted.extend(cells) or FOUND)
+    suites = [made(["herding"], protocols) for protocols in (("knn", "ridge-probe"), ("knn", "linear-probe"))]
+    dry_run(suites, [tmp_path / "a", tmp_path / ("b" if apart else "a")], "cpu")
+    assert len(counted) == sets
+    assert sum(len(cell.evaluations) for cell in counted) == (4 if apart else 3)
+    assert "device hours" in capsys.readouterr().out
+
+
 def test_unknown_methods_and_sizes_are_named_and_left_out(flat, fake_plugins):
     found = estimate(outline(made(["fake", "herding"], backbones=["fake_net"])), SIZES, "cpu")
     assert found.unknown == ("fake · fake_net · digits · ipc 1 · seed 0",)
@@ -131,7 +144,15 @@ def test_without_transfer_a_set_is_judged_by_its_own_backbone_and_controls_by_al
     assert sorted(len(cell.evaluations) for cell in cells) == [1, 1, 2]
 
 
-FOUND = Estimate(7200.0, 3600.0, 1e15, 5e9, 2e9, 500.0, (), {"net": COST})
+def test_a_cell_is_late_by_the_limit_of_its_own_suite(flat):
+    """`herding` on a bank of its own takes 2,000 s to distil and 420 s to judge, `random` 20 s."""
+    slow, quick = (outline(made([method], timeout=limit)) for method, limit in (("herding", 3000.0), ("random", 1000.0)))
+    assert estimate([*slow, *quick], SIZES, "cpu").late is None
+    (cell,) = slow
+    assert estimate([dataclasses.replace(cell, timeout=2000.0), *quick], SIZES, "cpu").late == (pytest.approx(2420), 2000.0)
+
+
+FOUND = Estimate(7200.0, 3600.0, 1e15, 5e9, 2e9, None, (), {"net": COST})
 
 
 def test_the_report_gives_hours_memory_and_disk(monkeypatch):
@@ -144,13 +165,13 @@ def test_the_report_gives_hours_memory_and_disk(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("change", "timeout", "words"),
-    [({"memory": 9e9}, None, "of memory"), ({"disk": 9e9}, None, "on disk"), ({}, 400.0, "500 s, the time limit is 400 s")],
+    ("change", "words"),
+    [({"memory": 9e9}, "of memory"), ({"disk": 9e9}, "on disk"), ({"late": (500.0, 400.0)}, "500 s, its time limit is 400 s")],
 )
-def test_what_does_not_fit_is_told(monkeypatch, change, timeout, words):
+def test_what_does_not_fit_is_told(monkeypatch, change, words):
     monkeypatch.setattr(estimates, "device_memory", lambda device: 8e9)
     monkeypatch.setattr(estimates, "free_disk", lambda: 8e9)
-    (line,) = misfits(dataclasses.replace(FOUND, **change), "cpu", timeout)
+    (line,) = misfits(dataclasses.replace(FOUND, **change), "cpu")
     assert "DOES NOT FIT" in line
     assert words in line
 

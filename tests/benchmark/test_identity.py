@@ -84,6 +84,15 @@ def test_the_protocol_moves_the_evaluation_only(cell_of, evaluation_of, field, v
     assert only_hash(old) != only_hash(new)
 
 
+def test_a_younger_parameter_of_one_protocol_is_an_ordinary_one_of_another(cell_of, evaluation_of):
+    def moved(protocol):
+        seen = dataclasses.replace(evaluation_of("one"), protocol=protocol)
+        later = dataclasses.replace(seen, protocol_params={"shared_views": True})
+        return only_hash(cell_of([seen])) != only_hash(cell_of([later]))
+
+    assert (moved("linear-probe"), moved("probe")) == (False, True)
+
+
 @pytest.mark.parametrize(("field", "value"), SAME.items())
 def test_names_move_nothing(cell_of, field, value):
     assert only_hash(cell_of(["one"], **{field: value})) == only_hash(cell_of(["one"]))

@@ -46,6 +46,24 @@ def test_specs_inside_specs_are_swapped_and_other_values_are_not():
     overrides.check([{"methods": ["neighbors[of=lgm]"], "datasets": ["imagenet"]}])
 
 
+def test_specs_that_plus_joins_are_swapped_one_by_one():
+    overrides = Overrides({"mini_vit_mae": "mini_vit_simclr[weights=a+b]", "no_such_net": "mini_vit_mae"})
+    spec = "duet[also=mini_resnet_dino+mini_vit_mae+no_such_net,augment=flip+crop]"
+    swapped = "duet[also=mini_resnet_dino+mini_vit_simclr[weights=a+b]+mini_vit_mae,augment=flip+crop]"
+    assert overrides.swap(spec) == swapped
+    assert overrides.swap(swapped) == swapped.replace("]+mini_vit_mae", "]+mini_vit_simclr[weights=a+b]")
+    overrides.check([{"methods": [spec]}])
+
+
+@pytest.mark.parametrize("value", ["a/b", "c++", "lgm + x", "[lgm]", "lgm:of=random", "unknown[of=lgm]"])
+def test_values_that_are_no_specs_stay_as_they_are(value):
+    """Parameters of other people's plugins may have the same names and hold anything."""
+    for overrides in (Overrides(), Overrides({"random": "full"})):
+        assert overrides.apply({"methods": [f"thing[of={value}]"]}) == {"methods": [f"thing[of={value}]"]}
+    with pytest.raises(UserError, match="the suites have no 'random'"):
+        Overrides({"random": "full"}).check([{"methods": [f"thing[of={value}]"]}])
+
+
 def test_suites_that_run_together_share_their_stand_ins(file, tmp_path):
     other = tmp_path / "other.yaml"
     other.write_text("methods: [herding]\nbackbones: [mini_vit_simclr]\n")

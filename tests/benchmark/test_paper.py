@@ -79,7 +79,7 @@ def test_mkdts_suites_hold_every_claimed_cell():
 
 
 def test_a_dry_run_without_weights_names_them_and_still_estimates(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr("ddbench.backbones._hub._reachable", lambda endpoint: False)
+    monkeypatch.setattr("ddbench.backbones._hub._reachable", lambda endpoint: pytest.fail("asks the hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(estimates, "view_cost", lambda spec, device: ViewCost(10**9, 10**6, 10**6, 96, 32, 1e12))
     suite = str(ROOT / "suites" / "lgm-2-imagenet100.yaml")

@@ -28,7 +28,7 @@ def smoke(tmp_path_factory):
     """`--cases smoke` as a machine runs it that has torch and timm with what they need, and nothing else of ours."""
     absent, out = tmp_path_factory.mktemp("absent"), tmp_path_factory.mktemp("out")
     for name in ("pydantic", "open_clip", "pandas", "rich", "scipy", "sklearn"):
-        (absent / f"{name}.py").write_text("raise ImportError('not on the GPU machine')")
+        (absent / f"{name}.py").write_text(f"raise ModuleNotFoundError('not on the GPU machine', name={name!r})")
     path = os.pathsep.join([str(absent), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-P", "-m", "ddbench.benchmark.perf", "--cases", "smoke", "--device", "cpu", "--threads", "1"]
     command += ["--budget-seconds", "1500", "--out", str(out)]  # seconds, unless other work holds the cores
@@ -114,8 +114,8 @@ def test_a_method_without_enough_steps_is_a_row():
 def test_a_process_that_dies_is_a_row(code, timeout, status, monkeypatch, tmp_path):
     start = subprocess.Popen
     monkeypatch.setattr(perf.subprocess, "Popen", lambda command, **how: start([sys.executable, "-c", code], **how))
-    with (tmp_path / "log").open("w") as log:
-        row = perf.in_fresh_process(perf.start(STEPS, "cpu", log), STEPS, "cpu", None, timeout, log)
+    log = tmp_path / "log"
+    row = perf.in_fresh_process(perf.start(STEPS, "cpu", log), STEPS, "cpu", None, timeout, log)
     assert row["status"] == status
     assert row["reason"]
 
@@ -164,6 +164,20 @@ def test_beside_a_gpu_the_next_process_starts_before_the_present_one_is_measured
     args = perf._arguments(["--device", "cuda", "--out", str(tmp_path), "--budget-seconds", "60"])
     perf.run([Case(kind) for kind in ("steps", "probe", "decode", "launch")], args)
     assert told == ["start steps", "start probe", "measure steps", "start decode", "measure probe", "kill decode"]
+
+
+def test_what_processes_say_at_the_same_time_stands_under_their_own_cases(tmp_path, monkeypatch):
+    """Both are there before the first one speaks, and the second one speaks first."""
+    code, begin = "import sys; print(sys.argv[1], file=sys.stderr)", subprocess.Popen
+    monkeypatch.setattr(perf.subprocess, "Popen", lambda command, **how: begin([sys.executable, "-c", code, "hello"], **how))
+    logs = [tmp_path / "a", tmp_path / "b", tmp_path / "never started"]
+    with perf.joined(logs, tmp_path / "log.txt"):
+        started = [perf.start(Case(kind), "cpu", log) for kind, log in zip(("probe", "decode"), logs, strict=False)]
+        for process in reversed(started):
+            process.communicate("")
+    expected = "\n".join(f"{Case(kind).title}\nhello\n" for kind in ("probe", "decode"))
+    assert (tmp_path / "log.txt").read_text() == expected
+    assert [file.name for file in tmp_path.iterdir()] == ["log.txt"]
 
 
 def test_the_whole_batch_step_is_the_engines(backbone):

@@ -1,12 +1,13 @@
 """Plans: each distillation once, everything checked first, costs from what was measured before."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
 
 from ddbench.benchmark.config import suite
-from ddbench.benchmark.plan import describe, device_kind, plan
+from ddbench.benchmark.plan import describe, device_kind, each_once, plan
 from ddbench.core.data import DATASETS
 from ddbench.core.errors import UserError
 
@@ -31,6 +32,18 @@ def test_one_cell_per_distillation_and_all_evaluations_in_it(planned):
     assert len(cells) == len({cell.cell_hash for cell in cells}) == 4 * 2 * 2
     assert all(len(cell.evaluations) == 4 for cell in cells)
     assert len({e.config_hash for cell in cells for e in cell.evaluations}) == 4 * 4 * 2 * 2
+
+
+def test_what_plans_of_one_folder_share_is_for_the_first_with_the_evaluations_of_all(planned):
+    first = planned(["fake", "fake_floor"], ["fake_net"])
+    second = planned(["fake_floor"], ["fake_net"], protocols=["fake_probe", "fake_probe[seeds=3]"], seeds=[0, 1])
+    shared, new = second
+    ours, theirs = each_once([first, second], [Path("a"), Path("a")])
+    assert [(cell.cell_hash, cell.evaluations) for cell in ours] == [
+        (first[0].cell_hash, first[0].evaluations), (shared.cell_hash, shared.evaluations),
+    ]  # fmt: skip
+    assert theirs == [new]
+    assert each_once([first, second], [Path("a"), Path("b")]) == [first, second]
 
 
 def test_a_method_without_a_backbone_has_one_cell_for_all_of_them(planned):

@@ -60,6 +60,14 @@ def test_weights_stay_as_they_are_where_passes_are_float32(backbone):
     assert all(parameter.dtype == torch.float32 for parameter in backbone.to("cpu").parameters())
 
 
+def test_cast_weights_do_not_go_where_passes_are_float32(backbone, monkeypatch):
+    monkeypatch.setattr(backbone_module, "precision", lambda device: "bf16")
+    backbone.to("cpu").to("cpu")
+    monkeypatch.setattr(backbone_module, "precision", lambda device: "float32")
+    with pytest.raises(UserError, match="the weights of tiny12 were cast to bfloat16 for the GPU; load the backbone again"):
+        backbone.to("cpu")
+
+
 @pytest.mark.parametrize(("wanted", "expected"), [(None, []), ("0", []), ("1", [{"dynamic": False}])])
 def test_backbones_are_compiled_when_asked_for(wanted, expected, make_backbone, monkeypatch):
     asked = []

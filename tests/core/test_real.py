@@ -1,8 +1,9 @@
 """Real batches: balanced draws ignore class sizes, uniform draws follow them, live ones pass through the data in epochs."""
 
+import pytest
 import torch
 
-from ddbench.core.real import LiveBatches, RealBatches
+from ddbench.core.real import LiveBatches, RealBatches, resident
 from ddbench.core.views import View
 
 
@@ -28,6 +29,15 @@ def test_balanced_draws_classes_alike_and_every_image_of_a_class():
 def test_uniform_follows_the_class_sizes():
     _, y = batches(False).draw(torch.Generator().manual_seed(0))
     assert 0.08 < (y == 2).float().mean() < 0.12
+
+
+@pytest.mark.parametrize(("count", "moved"), [(2, True), (3, False)])
+def test_features_go_to_a_gpu_only_where_they_fit_together(count, moved, monkeypatch):
+    """Tensors of 100 bytes beside 1,000 free ones, of which a quarter is theirs."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 4000))
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, device: self + 1)
+    found = resident([torch.zeros(25)] * count, torch.device("cuda"))
+    assert [bool(each.any()) for each in found] == [moved] * count
 
 
 def test_live_batches_are_shuffled_epochs_without_the_remainder(backbone, data, run):

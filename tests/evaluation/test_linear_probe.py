@@ -64,6 +64,14 @@ def test_pools_of_different_seeds_are_different_views(method, augment, backbone,
     assert not any(torch.equal(pools[a], pools[b]) for a, b in [(0, 1), (0, 2), (1, 2)])
 
 
+def test_where_pools_are_kept_is_decided_once_for_all_of_them(backbone, data, run, monkeypatch):
+    asked = []
+    monkeypatch.setattr(linear_probe, "resident", lambda pools, device: asked.append(len(pools)) or list(pools))
+    dset = METHODS.create("random").distill(None, data, 4, run=run)
+    dataclasses.replace(PROBE, shared_views=False, seeds=3).evaluate(backbone, data, dset, run=run)
+    assert asked == [3]
+
+
 def test_sharing_saves_the_backbone_passes_of_all_seeds_but_one():
     shared, strict = (dataclasses.replace(PROBE, shared_views=shared).work(30, whole=False) for shared in (True, False))
     assert strict.forward == PROBE.seeds * shared.forward
