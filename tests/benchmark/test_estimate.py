@@ -119,7 +119,12 @@ def test_a_set_that_suites_of_one_folder_share_is_counted_once(apart, sets, flat
 def test_unknown_methods_and_sizes_are_named_and_left_out(flat, fake_plugins):
     found = estimate(outline(made(["fake", "herding"], backbones=["fake_net"])), SIZES, "cpu")
     assert found.unknown == ("fake · fake_net · digits · ipc 1 · seed 0",)
-    assert estimate(outline(made(["herding"])), {}, "cpu").unknown == ("herding · mini_vit_mae · digits · ipc 1 · seed 0",)
+    assert "unknown 1 cells, not in the sums: fake" in report(found, "cpu")[-1]
+    sizeless = estimate(outline(made(["herding"])), {}, "cpu")
+    assert sizeless.unknown == ("herding · mini_vit_mae · digits · ipc 1 · seed 0",)
+    assert report(sizeless, "cpu") == [
+        "no estimate: what these cells cost is not known beforehand; docs/reproduce.md has figures"
+    ]
 
 
 def test_sizes_are_the_datas_own_or_as_published():
