@@ -1,5 +1,6 @@
 """A PNG of distilled images: one row per set, one column per class, labels drawn beside them."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ _GAP = 4  # pixels between images
 _FONT = 16  # points
 _COLUMNS = 20  # classes shown; the rest is named in the title
 _PER_CLASS = 10  # images of a class shown when one set fills the picture
+_LABEL = 40  # characters of a line of a row's label, where it can be broken
 
 
 def gallery(sets: Sequence[tuple[str, DistilledSet]], path: Path, title: str = "") -> Path:
@@ -56,17 +58,19 @@ def _draw(rows: list[tuple[str, list[Tensor | None]]], columns: list[str], title
     native = max(image.shape[-1] for _, images in rows for image in images if image is not None)
     side = native * max(1, -(-_SIDE // native))
     pitch = max(side, *(int(font.getlength(name)) for name in columns)) + _GAP
-    left = max(int(font.getlength(label)) for label, _ in rows) + 3 * _GAP
+    rows = [(_folded(label, side // _FONT), images) for label, images in rows]
+    left = max(int(font.getlength(line)) for label, _ in rows for line in label.split("\n")) + 3 * _GAP
     top = 2 * (_FONT + 2 * _GAP)
     width = max(left + pitch * len(columns), int(font.getlength(title)) + 2 * _GAP)
     picture = Image.new("RGB", (width + _GAP, top + (side + _GAP) * len(rows) + _GAP), "white")
     pen = ImageDraw.Draw(picture)
     pen.text((_GAP, _GAP), title, fill="black", font=font)
     for c, name in enumerate(columns):
-        pen.text((left + pitch * c + side / 2, top - _GAP), name, fill="black", font=font, anchor="mb")
+        pen.text((left + pitch * c + side / 2, top - 2 * _GAP), name, fill="black", font=font, anchor="ms")
     for r, (label, images) in enumerate(rows):
         y = top + (side + _GAP) * r
-        pen.text((left - 2 * _GAP, y + side / 2), label, fill="black", font=font, anchor="rm")
+        place = left - 2 * _GAP, y + side / 2
+        pen.multiline_text(place, label, fill="black", font=font, anchor="rm", align="right", spacing=0)
         for c, image in enumerate(images):
             if image is not None:
                 picture.paste(_enlarged(image, side), (left + pitch * c, y))
@@ -77,6 +81,16 @@ def _enlarged(image: Tensor, side: int) -> Image.Image:
     """An image `(3, h, w)` in [0, 1] with every pixel as a square."""
     pixels = (image * 255).round().byte().permute(1, 2, 0).numpy()
     return Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
+
+
+def _folded(label: str, lines: int) -> str:
+    """The label in at most `lines` lines, broken after blanks, commas, brackets and slashes; what is too long ends in …"""
+    folded = [""]
+    for part in re.findall(r"[^ ,\[/]*[ ,\[/]?", label):
+        if len(folded[-1]) + len(part.rstrip()) > _LABEL and folded[-1]:
+            folded.append("")
+        folded[-1] += part
+    return "\n".join(line.rstrip() for line in folded[:lines]) + "…" * (len(folded) > lines)
 
 
 def _shorten(text: str, length: int) -> str:

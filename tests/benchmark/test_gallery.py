@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ddbench.benchmark.gallery import gallery
+from ddbench.benchmark.gallery import _folded, gallery
 from ddbench.core.errors import UserError
 from ddbench.core.sets import DistilledSet, class_labels
 
@@ -39,3 +39,13 @@ def test_many_classes_are_cut_to_a_readable_width(tmp_path):
 def test_nothing_to_draw_is_said(tmp_path):
     with pytest.raises(UserError, match="no distilled images"):
         gallery([], tmp_path / "a.png")
+
+
+def test_long_labels_are_broken_into_lines_that_fit_beside_their_image():
+    spec = "duet[steps=100] timm[model=mobilenetv2_100,weights=data/weights/file.safetensors,mean=(0.5, 0.5, 0.5)]"
+    lines = _folded(spec, 6).split("\n")
+    assert max(map(len, lines)) <= 40
+    assert "".join(lines).replace(" ", "") == spec.replace(" ", "")
+    assert _folded(spec, 2).count("\n") == 1
+    assert _folded(spec, 2).endswith("…")
+    assert _folded("clpdd mini_vit_mae", 4) == "clpdd mini_vit_mae"
