@@ -150,14 +150,23 @@ def short_names(names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     prefix = "".join(f"{words[0]}_" for words in shared) if len(real) > 1 else ""
     prefix = prefix.partition("[")[0]
     short, legend = {}, [f"backbone names without the prefix {prefix}"] if prefix else []
+    letters: dict[str, str] = {}
     for name in sorted(dict.fromkeys(names), key=lambda name: " " in name):  # `eval s PROTOCOL` is a column of its own
         bare = name.removeprefix(prefix) if name in real else name
-        if "[" in bare and len(bare) > _HEADER:
-            letter = chr(ord("A") + sum(" = " in line for line in legend))
-            legend.append(f"{'column' if ' ' in name else 'backbone'} {letter} = {name}")
-            bare = letter
+        spec, kind = _column_of(bare)
+        if "[" in spec and len(spec) > _HEADER:
+            if spec not in letters:
+                letters[spec] = chr(ord("A") + len(letters))
+                legend.append(f"{letters[spec]} = {spec}")
+            bare = letters[spec] + kind
         short[name] = bare.replace("_", " ") if name in real else bare
     return short, legend
+
+
+def _column_of(name: str) -> tuple[str, str]:
+    """A protocol's spec and which of its columns this is: `SPEC own` -> SPEC and ` own`."""
+    spec, _, kind = name.rpartition(" ")
+    return (spec, f" {kind}") if kind in ("own", "transfer") and spec else (name, "")
 
 
 def pipes(cells: Sequence[str]) -> str:
