@@ -41,9 +41,10 @@ def accuracy(group: Frame, title: str = "Accuracy", what: str = "top-1", *notes:
     columns = [*backbones, *(["own", "transfer"] if group["distill_backbone"].notna().any() else []), "mean"]
 
     def values(rows: Frame) -> list[Value]:
-        each = max(1, rows["distill_backbone"].nunique())
+        distil = rows["distill_backbone"].dropna().unique()
+        each = max(1, len(distil))
         cells = {name: mean_value(rows[rows["eval_backbone"] == name], each) for name in backbones}
-        cells["own"], cells["transfer"] = own_and_transfer(rows, backbones, rows)
+        cells["own"], cells["transfer"] = own_and_transfer(rows, distil, backbones)
         cells["mean"] = mean_value(rows, each * len(backbones))
         return [cells[name] for name in columns]
 
@@ -60,12 +61,11 @@ def accuracy(group: Frame, title: str = "Accuracy", what: str = "top-1", *notes:
     return Table(f"{title}: {place_of(group)}, {first['protocol_spec']}", caption, columns, rows, facts=facts_of(group))
 
 
-def own_and_transfer(rows: Frame, backbones: list[str], method: Frame) -> tuple[Value, Value]:
-    """Means over the pairs where the distil backbone judges its own sets, and over all other pairs with `backbones`.
+def own_and_transfer(rows: Frame, distil: Sequence[str], backbones: Sequence[str]) -> tuple[Value, Value]:
+    """Means over the pairs where a backbone of `distil` judges its own sets, and over its other pairs with `backbones`.
 
-    Every distil backbone that stands in the records `method` counts: a mean that lacks one of its pairs is empty.
+    A mean that lacks the records of one of its pairs is empty.
     """
-    distil = method["distill_backbone"].dropna().unique()
     own, bound = rows["distill_backbone"] == rows["eval_backbone"], rows["distill_backbone"].notna()
     owned = sum(name in backbones for name in distil)
     return mean_value(rows[own], owned), mean_value(rows[bound & ~own], len(distil) * len(backbones) - owned)

@@ -42,6 +42,11 @@ def nested(column: Column, key: str) -> Column:
     return pd.Series(values, index=column.index, dtype=float)
 
 
+def grown_rss(sets: Frame) -> Column:
+    """Bytes by which distilling made the resident set of the process grow."""
+    return (nested(sets["peak_bytes"], "cpu_rss") - nested(sets["base_bytes"], "cpu_rss")).clip(lower=0)
+
+
 def place_of(group: Frame) -> str:
     ipcs = group["ipc"].dropna().unique()
     return f"{group['dataset'].iloc[0]}, {f'IPC {int(ipcs[0])}' if len(ipcs) else 'all images'}"

@@ -3,7 +3,7 @@
 import dataclasses
 
 from .accuracy import own_and_transfer
-from .grouping import facts_of, nested, one_per_set, place_of, rows_of
+from .grouping import facts_of, grown_rss, nested, one_per_set, place_of, rows_of
 from .provenance import conditions
 from .values import Frame, Table, Value, mean_value, plain_value, spread_text
 
@@ -39,13 +39,13 @@ def _one_per_method(group: Frame) -> list[tuple[tuple[str, str], Frame]]:
 
 def _accuracies(rows: Frame, judges: dict[str, list[str]]) -> list[Value]:
     values: list[Value] = []
+    distil = rows["distill_backbone"].dropna().unique()  # of all protocols: each owes the others its pairs
     for name, backbones in judges.items():
         part = rows[rows["protocol_spec"] == name]
-        distil = rows["distill_backbone"].nunique()
         if not backbones:
-            values.append(mean_value(part, max(1, distil)))
-        elif distil:
-            values += own_and_transfer(part, backbones, rows)
+            values.append(mean_value(part, max(1, len(distil))))
+        elif len(distil):
+            values += own_and_transfer(part, distil, backbones)
         else:
             values += [mean_value(part, len(backbones)), Value()]
     return values
@@ -53,8 +53,7 @@ def _accuracies(rows: Frame, judges: dict[str, list[str]]) -> list[Value]:
 
 def _costs(rows: Frame, on_gpu: bool) -> list[Value]:
     sets = one_per_set(rows)
-    grown = (nested(sets["peak_bytes"], "cpu_rss") - nested(sets["base_bytes"], "cpu_rss")).clip(lower=0)
-    peak = (nested(sets["peak_bytes"], "gpu_allocated") if on_gpu else grown) / 2**20
+    peak = (nested(sets["peak_bytes"], "gpu_allocated") if on_gpu else grown_rss(sets)) / 2**20
     # whether a set of it failed shows in the accuracies
     return [
         dataclasses.replace(plain_value(numbers, sets), status=None) for numbers in (nested(sets["seconds"], "distill"), peak)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..core.errors import UserError
 from .accuracy import accuracy, relative, with_groups, worst_group
-from .grouping import facts_of, nested, one_per_set, place_of, row_labels, rows_of
+from .grouping import facts_of, grown_rss, nested, one_per_set, place_of, row_labels, rows_of
 from .provenance import conditions
 from .summary import summary
 from .values import Frame, Table, Value, count_text, plain_value
@@ -111,8 +111,8 @@ def memory(group: Frame) -> Table:
         base=nested(sets["base_bytes"], "cpu_rss") * gibi,
         features=nested(cold, "cpu_rss") * gibi,
         features_gpu=nested(cold, "gpu_allocated") * gibi,
+        grown=grown_rss(sets) * gibi,
     )
-    sets["grown"] = (sets["rss"] - sets["base"]).clip(lower=0)
     names = {"rss": "process GiB", "base": "before distilling GiB", "grown": "by distilling GiB", "features": "features GiB"}
     if sets["allocated"].notna().any():
         on_gpu = {"allocated": "GPU allocated GiB", "reserved": "GPU reserved GiB", "features_gpu": "GPU features GiB"}
