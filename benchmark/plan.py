@@ -5,7 +5,7 @@ sense become cells with a reason, which the runner records as `unsupported` with
 """
 
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ FLOOR, CEILING = "random", "full"  # the controls
 
 
 Distiller = TypeVar("Distiller")
+Kin = tuple[Any, ...]
 
 
 def plan(suite: Suite, *, device: str = "auto") -> list[Cell]:
@@ -176,19 +177,28 @@ class PlanRow:
 
 def describe(cells: Sequence[Cell], done: set[str], records: Sequence[dict[str, Any]] = ()) -> list[PlanRow]:
     """What a run of `cells` would do; seconds come from earlier `records` of the same method, backbone, data and IPC."""
-    rows = []
+    rows, kin = [], _by_kin(records)
     for cell in cells:
         todo = [e for e in cell.evaluations if e.config_hash not in done]
         finished = len(cell.evaluations) - len(todo)
         state = "done" if not todo else "unsupported" if cell.unsupported else "partly done" if finished else "to do"
-        seconds = 0.0 if not todo or cell.unsupported else _estimate(cell, todo, records)
+        seconds = 0.0 if not todo or cell.unsupported else _estimate(cell, todo, kin)
         rows.append(PlanRow(cell, finished, len(todo), state, seconds))
     return rows
 
 
-def _estimate(cell: Cell, todo: Sequence[Evaluation], records: Sequence[dict[str, Any]]) -> float | None:
+def _by_kin(records: Sequence[dict[str, Any]]) -> dict[Kin, list[dict[str, Any]]]:
+    """The finished records, grouped by what tells whose seconds foretell whose."""
+    found: dict[Kin, list[dict[str, Any]]] = {}
+    for record in records:
+        if record["status"] == "ok":
+            found.setdefault(_kin(record), []).append(record)
+    return found
+
+
+def _estimate(cell: Cell, todo: Sequence[Evaluation], records: Mapping[Kin, list[dict[str, Any]]]) -> float | None:
     """Seconds of distilling (unless the set is there already) and of the evaluations; None if there is no like of one."""
-    alike = [r for r in records if r["status"] == "ok" and _kin(r) == _kin(cell.to_json())]
+    alike = records.get(_kin(cell.to_json()))
     if not alike:
         return None
     there = any(r["cell_hash"] == cell.cell_hash for r in alike)
@@ -201,10 +211,10 @@ def _estimate(cell: Cell, todo: Sequence[Evaluation], records: Sequence[dict[str
     return sum(parts)
 
 
-def _kin(facts: dict[str, Any]) -> list[Any]:
+def _kin(facts: dict[str, Any]) -> Kin:
     """What records must share for one's seconds to foretell the other's; any GPU of the machine will do."""
-    same = [facts[key] for key in ("method_spec", "distill_backbone", "ipc", "dataset")]
-    return [*same, facts["device"].partition(":")[0]]
+    same = (facts[key] for key in ("method_spec", "distill_backbone", "ipc", "dataset"))
+    return (*same, facts["device"].partition(":")[0])
 
 
 def _mean(records: Sequence[dict[str, Any]], phase: str) -> float:
