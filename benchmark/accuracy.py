@@ -8,6 +8,7 @@ from dataclasses import replace
 import pandas as pd
 
 from ..core.errors import UserError
+from ..core.method import PROTOCOLS, Protocol
 from .grouping import facts_of, nested, place_of, rows_of
 from .provenance import conditions
 from .values import Frame, Table, Value, mean_value, spread_text
@@ -30,15 +31,16 @@ def worst_group(group: Frame) -> Table:
     return accuracy(shown, "Worst-group accuracy", "worst-group", note)
 
 
-def accuracy(group: Frame, title: str = "Accuracy", what: str = "top-1", *notes: str) -> Table:
-    """Top-1 of every row on every eval backbone; `own` = same backbone, `transfer` = mean over the others.
+def accuracy(group: Frame, title: str | None = None, what: str | None = None, *notes: str) -> Table:
+    """Top-1, or what the protocol measures, of every row on every eval backbone; `own` = same backbone, `transfer` = mean over the others.
 
     A protocol that uses no backbone has a column for each of its parts instead.
     """
     if group["eval_backbone"].isna().all():
         return _accuracy_by_part(group)
     backbones = sorted(group["eval_backbone"].dropna().unique())
-    columns = [*backbones, *(["own", "transfer"] if group["distill_backbone"].notna().any() else []), "mean"]
+    pairs = ["own", "transfer"] if group["distill_backbone"].notna().any() else []
+    columns = [*backbones, *pairs, "mean"]
 
     def values(rows: Frame) -> list[Value]:
         distil = rows["distill_backbone"].dropna().unique()
@@ -50,15 +52,22 @@ def accuracy(group: Frame, title: str = "Accuracy", what: str = "top-1", *notes:
 
     rows = [(label, values(part)) for label, part in rows_of(group)]
     first = group.iloc[0]
+    measured = _measured(first["protocol"])
     caption = [
-        f"{what} % of protocol {first['protocol_spec']} version {first['protocol_version']}; "
-        "own: distil = eval backbone, transfer: mean over the others",
+        f"{what or measured} % of protocol {first['protocol_spec']} version {first['protocol_version']}"
+        + "; own: distil = eval backbone, transfer: mean over the others" * bool(pairs),
         *notes,
         spread_text(rows),
         *_off_label(group),
         *conditions(group, timed=False),
     ]
+    title = title or ("Accuracy" if measured == "top-1" else measured.capitalize())
     return Table(f"{title}: {place_of(group)}, {first['protocol_spec']}", caption, columns, rows, facts=facts_of(group))
+
+
+def _measured(protocol: str) -> str:
+    """What the numbers of a protocol are; a plugin that is not loaded reports accuracy."""
+    return PROTOCOLS.get(protocol).measures if protocol in PROTOCOLS.names() else Protocol.measures
 
 
 def own_and_transfer(rows: Frame, distil: Sequence[str], backbones: Sequence[str]) -> tuple[Value, Value]:

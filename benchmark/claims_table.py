@@ -20,7 +20,7 @@ _LABELS = 3  # of them are text
 _METRICS = {
     "top1": "top-1 %",
     "relative": "1-NN top-1 in % of the eval backbone's own set",
-    "alignment": "mutual nearest neighbours of two backbones in %, as `ddbench align` measures",
+    "alignment": "mutual nearest neighbours of two backbones in %",
     "probe_top1": "top-1 % of a linear probe",
 }
 

@@ -30,7 +30,7 @@ class Evaluation:
     protocol_version: int
     eval_backbone: str | None  # spec string; None for protocols that use no backbone
     eval_backbone_spec: dict[str, Any] | None
-    judging_fingerprint: str | None = None  # of the dataset that judges the set; None: the one that it was made from
+    judging_fingerprint: str | None = None  # of the dataset or further backbone that judges; None: the set's own data alone
     config_hash: str = ""
 
 
@@ -93,7 +93,7 @@ def _cell_facts(cell: Cell) -> dict[str, Any]:
         "method": cell.method,
         "method_version": cell.method_version,
         "params": cell.params,
-        "distill_backbone": _features(cell.distill_backbone_spec),
+        "distill_backbone": backbone_facts(cell.distill_backbone_spec),
         "dataset": cell.dataset_fingerprint,
         "ipc": cell.ipc,
         "distill_seed": cell.distill_seed,
@@ -108,13 +108,14 @@ def _evaluation_facts(evaluation: Evaluation) -> dict[str, Any]:
         "protocol": name,
         "protocol_version": evaluation.protocol_version,
         "protocol_params": {k: v for k, v in params.items() if (name, k) not in _YOUNGER or v != _YOUNGER[name, k]},
-        "eval_backbone": _features(evaluation.eval_backbone_spec),
+        "eval_backbone": backbone_facts(evaluation.eval_backbone_spec),
     }
     other = evaluation.judging_fingerprint
     return facts if other is None else {**facts, "judging_data": other}
 
 
-def _features(spec: dict[str, Any] | None) -> dict[str, Any] | None:
+def backbone_facts(spec: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What of a backbone's card determines its features."""
     return None if spec is None else {name: spec[name] for name in _FEATURE_FIELDS}
 
 

@@ -19,6 +19,7 @@ from .overrides import Overrides, held, is_spec
 
 NAMES = PUBLISHED / "names.yaml"
 MEAN_OF_OTHERS = "mean-of-others"  # as eval backbone of a claim: mean over the paper's other backbones
+COMPARED = "DISTIL_BACKBONE"  # in a protocol's spec: the claim's first backbone, which then distils nothing
 
 Identity = tuple[str, tuple[tuple[str, Any], ...]]  # plugin name and its parameters, sorted
 Key = tuple[int | Identity | None, ...]  # IPC; method, distil backbone, dataset, protocol, eval backbone
@@ -46,7 +47,7 @@ def canonical(registry: Registry[Any], spec: str) -> str:
 class PaperNames:
     """One paper's names in our specs; `NAME@DATASET` goes before `NAME`."""
 
-    protocols: Mapping[str, str]  # by metric
+    protocols: Mapping[str, str]  # by metric; may hold `COMPARED`
     methods: Mapping[str, str]
     backbones: Mapping[str, str]
     datasets: Mapping[str, str]
@@ -77,6 +78,12 @@ class Names:
         paper = self.papers.get(claim.paper)
         if paper is None:
             return None
+        distil, protocols = claim.distill_backbone, paper.protocols
+        if distil is not None and COMPARED in protocols.get(claim.metric, ""):
+            if distil not in paper.backbones:
+                return None
+            protocols = {claim.metric: protocols[claim.metric].replace(COMPARED, paper.backbones[distil])}
+            distil = None
 
         def ours(registry: Registry[Any], names: Mapping[str, str], name: str) -> str | None:
             spec = names.get(f"{name}@{claim.dataset}") or names.get(name)
@@ -84,9 +91,9 @@ class Names:
 
         method = ours(METHODS, paper.methods, claim.method)
         dataset, target = (ours(DATASETS, paper.datasets, name) for name in (claim.dataset, claim.target))
-        protocol = ours(PROTOCOLS, paper.protocols, claim.metric.partition("@")[0])
-        distil = ours(BACKBONES, paper.backbones, claim.distill_backbone) if claim.distill_backbone else None
-        if None in (method, dataset, target, protocol) or (claim.distill_backbone and distil is None):
+        protocol = ours(PROTOCOLS, protocols, claim.metric.partition("@")[0])
+        distiller = None if distil is None else ours(BACKBONES, paper.backbones, distil)
+        if None in (method, dataset, target, protocol) or (distil is not None and distiller is None):
             return None
         assert protocol is not None
         judges: list[str | None] = [None]
@@ -98,7 +105,7 @@ class Names:
                 return None
         elif target != dataset:
             protocol = spec_string(replace(PROTOCOLS.create(protocol), target=target))  # type: ignore[type-var]
-        return [self._key(claim.ipc, method, distil, dataset, protocol, judge) for judge in judges]
+        return [self._key(claim.ipc, method, distiller, dataset, protocol, judge) for judge in judges]
 
     def key(self, record: dict[str, Any]) -> Key:
         """What tells the cell of `record` from others, as `wanted` writes it. Stand-ins are in the record already."""

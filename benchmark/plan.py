@@ -18,7 +18,7 @@ from ..core.errors import UserError
 from ..core.method import METHODS, PROTOCOLS, Method, Protocol
 from ..core.params import resolved, spec_string
 from .config import Suite
-from .identity import Cell, Evaluation, hashed
+from .identity import Cell, Evaluation, backbone_facts, digest, hashed
 from .records import jsonable
 
 FLOOR, CEILING = "random", "full"  # the controls
@@ -115,7 +115,6 @@ def _evaluations(protocols: Sequence[Protocol], judges: Sequence[tuple[str, Back
 
 def evaluation_of(protocol: Protocol, name: str | None = None, card: BackboneSpec | None = None) -> Evaluation:
     """One protocol on the backbone with this spec string and card; both None for protocols that use no backbone."""
-    other = protocol.judging_data
     return Evaluation(
         protocol.name,
         spec_string(protocol),
@@ -123,8 +122,18 @@ def evaluation_of(protocol: Protocol, name: str | None = None, card: BackboneSpe
         protocol.version,
         name,
         None if card is None else jsonable(card.to_json()),
-        None if other is None else DATASETS.create(other).load().fingerprint,
+        _judging_fingerprint(protocol),
     )
+
+
+def _judging_fingerprint(protocol: Protocol) -> str | None:
+    """Of the dataset or the further backbone that the protocol names, if it names one."""
+    if (data := protocol.judging_data) is not None:
+        return DATASETS.create(data).load().fingerprint
+    if (backbone := protocol.judging_backbone) is not None:
+        (_, card) = cards([backbone])[backbone]
+        return digest(backbone_facts(card.to_json()))
+    return None
 
 
 def _cell(

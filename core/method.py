@@ -73,7 +73,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Result of one protocol: test accuracy in percent per probe seed, and what else the protocol found."""
+    """Result of one protocol: test accuracy (or what it `measures`) in percent per probe seed, and what else it found."""
 
     top1_per_seed: tuple[float, ...]
     details: dict[str, float] = field(default_factory=dict)  # for instance top5, worst_group, ridge
@@ -94,10 +94,16 @@ class Protocol:
     name: str
     version: ClassVar[int] = 1
     uses_backbone: ClassVar[bool] = True  # False: trains a network of its own, so a set is judged once
+    measures: ClassVar[str] = "top-1"  # what its numbers are, in percent
 
     @property
     def judging_data(self) -> str | None:
         """Spec of the dataset that judges the set; None: the one that it was made from. The harness loads it."""
+        return None
+
+    @property
+    def judging_backbone(self) -> str | None:
+        """Spec of a backbone that plays a part beside the eval backbone, or None. The protocol loads it."""
         return None
 
     def supports(self, dset: DistilledSet) -> str | None:

@@ -55,10 +55,14 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
 def build(cls: type[T], values: dict[str, Any], owner: str) -> T:
     """Make the dataclass `cls` from `values`, converting strings; raises a one-line `UserError` that names `owner`."""
     hints = get_type_hints(cls, include_extras=True)
-    fields = [field.name for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
+    given = [field for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
+    fields = [field.name for field in given]
     for key in values:
         if key not in fields:
             raise UserError(unknown("parameter", key, fields) + f" (of {owner})" if fields else f"{owner} takes no parameters")
+    for field in given:
+        if field.default is field.default_factory is dataclasses.MISSING and field.name not in values:
+            raise UserError(f"{owner} needs {field.name}=…")
     values = {key: _none(value, hints[key]) for key, value in values.items()}
     try:
         checked: Any = TypeAdapter(cls)

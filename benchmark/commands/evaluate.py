@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> int:
             for part, scores in (found.parts or {"": found.top1_per_seed}).items():
                 spread = f" ± {statistics.stdev(scores):.2f} (std over {len(scores)} probe seeds)" if len(scores) > 1 else ""
                 where = f", {part}" if part else ""
-                print(f"{label}{where}: {statistics.fmean(scores):.2f}{spread} % top-1", flush=True)
+                print(f"{label}{where}: {statistics.fmean(scores):.2f}{spread} % {protocol.measures}", flush=True)
     return int(failed)
 
 

@@ -195,7 +195,7 @@ def test_stand_ins_answer_for_what_they_replace_and_the_table_says_so():
 def test_every_name_reads_as_a_spec_and_only_these_cells_have_none():
     names = Names.read()
     unnamed = {(c.paper, c.method or c.metric) for c in read_claims(shipped()) if names.wanted(c) is None}
-    assert unnamed == {("lgm", "alignment"), ("mkdt", "sas")}  # what `ddbench align` measures; a method we do not have
+    assert unnamed == {("mkdt", "sas")}  # a method we do not have
 
 
 @pytest.mark.parametrize("form", ["text", "md", "latex"])

@@ -4,6 +4,11 @@ import pytest
 import torch
 
 from ddbench.benchmark.cli import main
+from ddbench.benchmark.plan import evaluation_of
+from ddbench.core.backbone import BACKBONES
+from ddbench.core.data import to_float
+from ddbench.core.errors import Unsupported
+from ddbench.core.method import METHODS, PROTOCOLS
 from ddbench.evaluation._alignment import mutual_share, nearest
 
 
@@ -55,3 +60,40 @@ def test_one_backbone_or_too_many_neighbours_is_one_line(capsys):
     assert main(["align", "-b", "mini_vit_mae"]) == 2
     assert main(["align", "-b", "mini_vit_mae", "-b", "mini_vit_simclr", "-k", "359"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_the_protocol_counts_common_neighbours_of_test_images(backbone, data, run):
+    full = METHODS.create("full").distill(None, data, 1, run=run)
+    own = backbone(to_float(data.test.images[torch.arange(len(data.test))]))
+    other = PROTOCOLS.create("alignment[of=mini_vit_mae,k=3]")
+    found = other.evaluate(backbone, data, full, run=run)
+    theirs = run.bank.features(BACKBONES.create("mini_vit_mae").load(), data, "test")[0]
+    common = [len(_neighbours(own, i, 3) & _neighbours(theirs, i, 3)) for i in range(len(own))]
+    assert found.top1 == pytest.approx(100 * sum(common) / (3 * len(own)))
+    assert found.details == {"chance": pytest.approx(300 / (len(own) - 1))}
+
+
+def _neighbours(z: torch.Tensor, i: int, k: int) -> set[int]:
+    similarity = torch.cosine_similarity(z[i : i + 1], z, dim=1)
+    similarity[i] = -2
+    return set(similarity.argsort(descending=True)[:k].tolist())
+
+
+def test_a_distilled_set_has_no_alignment_and_few_images_have_none(backbone, data, run):
+    drawn = METHODS.create("random").distill(None, data, 1, run=run)
+    full = METHODS.create("full").distill(None, data, 1, run=run)
+    assert "whatever the set" in PROTOCOLS.create("alignment[of=mini_vit_mae]").supports(drawn)
+    with pytest.raises(Unsupported, match="more test images than"):
+        PROTOCOLS.create(f"alignment[of=mini_vit_mae,k={len(data.test)}]").evaluate(backbone, data, full, run=run)
+
+
+def test_the_compared_backbone_is_part_of_what_a_result_is_addressed_by():
+    """Its weights, not its name."""
+    found = {name: evaluation_of(PROTOCOLS.create(f"alignment[of={name}]")) for name in ("mini_vit_mae", "mini_vit_simclr")}
+    one, two = (each.judging_fingerprint for each in found.values())
+    assert one and two and one != two
+
+
+def test_a_backbone_to_compare_with_is_asked_for(capsys):
+    assert main(["run", "-m", "full", "--protocol", "alignment", "--dry-run"]) == 2
+    assert capsys.readouterr().err == "ddbench: error: protocol 'alignment' needs of=…\n"

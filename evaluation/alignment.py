@@ -1,0 +1,60 @@
+"""Agreement of two backbones on which images are alike: the second half of LGM's table 6 (arXiv 2511.16674).
+
+No distilled set plays a part: a suite gives this protocol to the method `full`, and a line per further backbone to compare with.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from torch import Tensor
+
+from ..core.backbone import BACKBONES, Backbone
+from ..core.data import ImageData
+from ..core.errors import Unsupported
+from ..core.method import PROTOCOLS, Evaluation, Protocol, Work
+from ..core.params import AfterValidator, Count
+from ..core.run import Run
+from ..core.sets import DistilledSet
+from ._alignment import mutual_share, nearest
+
+
+def _known(spec: str) -> str:
+    BACKBONES.create(spec)
+    return spec
+
+
+@PROTOCOLS.register("alignment")
+@dataclass(frozen=True)
+class Alignment(Protocol):
+    """Mutual k-nearest-neighbour alignment of the eval backbone with another one, in percent, on all test images.
+
+    Neither k nor the images of LGM's table are known; k = 10 is our choice. `chance` among the details is what unrelated
+    backbones reach.
+    """
+
+    version: ClassVar[int] = 1
+    measures: ClassVar[str] = "mutual nearest neighbours"
+
+    of: Annotated[str, AfterValidator(_known)]  # the backbone to compare with
+    k: Count = 10  # neighbours of each image
+
+    @property
+    def judging_backbone(self) -> str:
+        return self.of
+
+    def supports(self, dset: DistilledSet) -> str | None:
+        if isinstance(dset.images, Tensor):
+            return "alignment compares two backbones, whatever the set; run it with the method full alone"
+        return None
+
+    def work(self, images: int, whole: bool) -> Work:
+        return Work(banked=("test",))
+
+    def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:
+        """Raises `Unsupported` where there are not more than k test images."""
+        n = len(data.test)
+        if n <= self.k:
+            raise Unsupported(f"alignment over k={self.k} neighbours needs more test images than the {n} of {data.name}")
+        other = BACKBONES.create(self.of).load().to(run.device)
+        one, two = (nearest(run.bank.features(each, data, "test")[0], self.k) for each in (backbone, other))
+        return Evaluation((100 * mutual_share(one, two),), details={"chance": 100 * self.k / (n - 1)})
