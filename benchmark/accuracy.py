@@ -32,7 +32,8 @@ def worst_group(group: Frame) -> Table:
 
 
 def accuracy(group: Frame, title: str | None = None, what: str | None = None, *notes: str) -> Table:
-    """Top-1, or what the protocol measures, of every row on every eval backbone; `own` = same backbone, `transfer` = mean over the others.
+    """Top-1, or what the protocol measures, of every row on every eval backbone; `own` = same backbone, `transfer` = mean over
+    the others.
 
     A protocol that uses no backbone has a column for each of its parts instead.
     """

@@ -12,6 +12,19 @@ from .sets import DistilledSet
 
 
 @dataclass(frozen=True)
+class StudentWork:
+    """Images that pass through a student (`core.students`), for the estimate of a dry run."""
+
+    spec: str
+    size: int  # pixels
+    passes: float  # forward passes of one image; training on one costs as much as three
+    kept: int = 0  # images whose activations are kept at once
+    weights: int = 1  # copies of the student's weights in memory at once
+    entry: str | None = None  # the bank's name for what comes of it: made once per dataset and teacher
+    stored: int = 0  # copies of the weights that the entry holds
+
+
+@dataclass(frozen=True)
 class Work:
     """Views that pass through the backbone, for the estimate of a dry run. Features that the bank holds count once."""
 
@@ -19,6 +32,7 @@ class Work:
     backward: int = 0  # with one, and back to the pixels
     banked: tuple[str, ...] = ()  # splits whose centre-view features are read from the bank
     images: int = 0  # that are optimised at once
+    students: tuple[StudentWork, ...] = ()
 
 
 class Method:
@@ -58,6 +72,10 @@ class Method:
         own = getattr(self, "steps", None)
         cut = {} if own is None else {"steps": min(steps, own)}
         return dataclasses.replace(cast(Any, self), **cut, **self.trial)
+
+    def set_size(self, train: int, classes: int, ipc: int) -> int:
+        """Images of a set made from `train` images of `classes` classes."""
+        return classes * ipc if self.uses_ipc else train
 
     def work(self, train: int, classes: int, ipc: int) -> Work | None:
         """Views through the backbone for a train split of `train` images; None where nobody knows."""

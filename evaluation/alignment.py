@@ -1,6 +1,6 @@
 """Agreement of two backbones on which images are alike: the second half of LGM's table 6 (arXiv 2511.16674).
 
-No distilled set plays a part: a suite gives this protocol to the method `full`, and a line per further backbone to compare with.
+No distilled set plays a part: a suite gives this protocol to the method `full`, once per backbone to compare with.
 """
 
 from dataclasses import dataclass

@@ -24,7 +24,7 @@ from torch import Tensor
 from ..core.backbone import Backbone
 from ..core.data import DATASETS, ImageData
 from ..core.errors import UserError
-from ..core.method import PROTOCOLS, Evaluation, Protocol
+from ..core.method import PROTOCOLS, Evaluation, Protocol, StudentWork, Work
 from ..core.params import AfterValidator, Count, NonNegative
 from ..core.run import Run, derive_seed
 from ..core.sets import DistilledSet
@@ -87,6 +87,18 @@ class SSLPretrain(Protocol):
     @property
     def judging_data(self) -> str | None:
         return self.target
+
+    def work(self, images: int, whole: bool) -> Work:
+        """The pre-training, once for all targets, labels and readouts, and fine-tuning in full batches; probes are left out."""
+        if not images:
+            return Work()
+        recipe = RECIPES[self.recipe] if self.steps is None else replace(RECIPES[self.recipe], steps=self.steps)
+        entry = f"students {self.student} {self.size} {recipe} {self.seeds}"
+        passes = 3.0 * self.seeds * recipe.length(images) * min(recipe.batch, images)
+        made = StudentWork(self.student, self.size, passes, recipe.batch, 3, entry, stored=self.seeds)
+        tuned = 3.0 * self.seeds * len(fractions(self.labels)) * self.tune_steps * FINE_TUNING.batch
+        tuning = StudentWork(self.student, self.size, tuned, FINE_TUNING.batch, 3)
+        return Work(students=(made, tuning) if self.readout == "finetune" else (made,))
 
     def supports(self, dset: DistilledSet) -> str | None:
         if len(dset) and dset.target_kind != "teacher_features":

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from ..core.backbone import Backbone, BackboneSpec
 from ..core.data import ImageData
 from ..core.errors import Diverged
-from ..core.method import METHODS, Method
+from ..core.method import METHODS, Method, StudentWork, Work
 from ..core.params import Count, Positive
 from ..core.run import Run
 from ..core.sets import DistilledSet
@@ -39,6 +39,7 @@ from ._teacher import Teacher, random_images, taught, too_few
 from ._trajectories import Experts, highest, kept_epochs
 
 _MOMENTUM = 0.5  # of all three optimisers (released code)
+_PASSES = 12  # forward passes that an inner step costs: its gradient, once more with a graph, and back through that
 
 
 def matching_loss(end: Tensor, start: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,10 +125,20 @@ class MKDT(Method):
     def supports(self, backbone: BackboneSpec | None, data: ImageData, ipc: int) -> str | None:
         return too_few(self.name, data, ipc * data.num_classes)
 
+    def work(self, train: int, classes: int, ipc: int) -> Work:
+        n = ipc * classes
+        rows = min(self.batch, n)
+        passes = _PASSES * self.steps * self.inner_steps * rows
+        matching = StudentWork(self.student, self.size, passes, kept=2 * rows, weights=self.inner_steps + 1)
+        return Work(banked=("train",), students=(self.trajectories().work(train), matching))
+
+    def trajectories(self) -> Experts:
+        kept = kept_epochs(self.start_epochs, self.match_epochs, self.scoring_epoch)
+        return Experts(self.student, self.size, self.experts, self.expert_lr, kept)
+
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         teacher = Teacher.of(backbone, data, self.standardise, run)
-        kept = kept_epochs(self.start_epochs, self.match_epochs, self.scoring_epoch)
-        experts = Experts(self.student, self.size, self.experts, self.expert_lr, kept)
+        experts = self.trajectories()
         paths = [experts.trajectory(k, teacher, data, run) for k in range(self.experts)]
         chosen = self.initial_images(experts, teacher, data, ipc * data.num_classes, run)
         initial = taught(teacher, data, chosen, self.size)

@@ -11,7 +11,7 @@ import torch
 
 from ..core.backbone import Backbone, BackboneSpec
 from ..core.data import ImageData
-from ..core.method import METHODS, Method
+from ..core.method import METHODS, Method, Work
 from ..core.params import Count, Positive
 from ..core.run import Run
 from ..core.sets import DistilledSet, real_set
@@ -30,6 +30,9 @@ class TeacherRandom(Method):
 
     def supports(self, backbone: BackboneSpec | None, data: ImageData, ipc: int) -> str | None:
         return too_few(self.name, data, ipc * data.num_classes)
+
+    def work(self, train: int, classes: int, ipc: int) -> Work:
+        return Work(banked=("train",))
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         teacher = Teacher.of(backbone, data, self.standardise, run)
@@ -59,12 +62,20 @@ class TeacherHighLoss(Method):
     def supports(self, backbone: BackboneSpec | None, data: ImageData, ipc: int) -> str | None:
         return too_few(self.name, data, ipc * data.num_classes)
 
+    def work(self, train: int, classes: int, ipc: int) -> Work:
+        return Work(banked=("train",), students=(self.trajectories().work(train),))
+
+    @property
+    def scoring_epoch(self) -> int:
+        return 1 if self.epoch == "first" else self.last_epoch
+
+    def trajectories(self) -> Experts:
+        kept = kept_epochs(self.start_epochs, self.match_epochs, self.scoring_epoch)
+        return Experts(self.student, self.size, self.experts, self.expert_lr, kept)
+
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         teacher = Teacher.of(backbone, data, self.standardise, run)
-        scored = 1 if self.epoch == "first" else self.last_epoch
-        kept = kept_epochs(self.start_epochs, self.match_epochs, scored)
-        experts = Experts(self.student, self.size, self.experts, self.expert_lr, kept)
-        chosen = highest(experts.losses(scored, teacher, data, run), ipc * data.num_classes)
+        chosen = highest(self.trajectories().losses(self.scoring_epoch, teacher, data, run), ipc * data.num_classes)
         run.progress(1, 1, None)
         return taught(teacher, data, chosen, self.size)
 
@@ -78,6 +89,9 @@ class TeacherFull(Method):
 
     uses_ipc: ClassVar[bool] = False
     deterministic: ClassVar[bool] = True
+
+    def work(self, train: int, classes: int, ipc: int) -> Work:
+        return Work(banked=("train",))
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         teacher = Teacher.of(backbone, data, self.standardise, run)

@@ -24,6 +24,7 @@ COST = ViewCost(flops=100, saved_bytes=7, weight_bytes=1000, dim=6, stage_size=8
 def flat(monkeypatch):
     """Every backbone costs the same, so that sums can be done by hand."""
     monkeypatch.setattr(estimates, "view_cost", lambda spec, device: COST)
+    monkeypatch.setattr(estimates, "student_cost", lambda spec, size, device: COST)
 
 
 def made(methods, protocols=("knn",), backbones=("mini_vit_mae",), **more):
@@ -35,7 +36,7 @@ SIZES = {"digits": Sizes(train=1000, test=200, classes=10)}
 
 def test_flops_and_kept_activations_of_a_small_net_by_hand(backbone):
     """A 3x3 convolution to 8 channels on 8x8 outputs, one to 12 channels on 3x3: 2 FLOPs per multiplication."""
-    flops, saved = count(backbone)
+    flops, saved = count(backbone.network, 16)
     assert flops == 2 * (27 * 8 * 64 + 72 * 12 * 9)
     assert saved >= 4 * (8 * 64 + 12 * 9)  # both GELUs keep their input
     assert saved < 4 * 4 * (3 * 256 + 8 * 64 + 12 * 9)
@@ -43,11 +44,11 @@ def test_flops_and_kept_activations_of_a_small_net_by_hand(backbone):
 
 def test_weights_do_not_count_as_activations(backbone):
     wide = Backbone(nn.Sequential(nn.Flatten(), nn.Linear(3 * 256, 5000)), backbone.spec)
-    assert count(wide)[1] < 4 * 3 * 256 * 2
+    assert count(wide.network, 16)[1] < 4 * 3 * 256 * 2
 
 
 def test_counting_leaves_the_backbone_as_it_was(backbone):
-    count(backbone)
+    count(backbone.network, 16)
     assert backbone(torch.rand(1, 3, 16, 16)).device.type == "cpu"
 
 
@@ -181,8 +182,42 @@ def test_what_does_not_fit_is_told(monkeypatch, change, words):
     assert words in line
 
 
-def test_methods_and_protocols_on_a_frozen_backbone_declare_their_work():
-    for name in ("lgm", "clpdd", "centroids", "herding", "kmeans", "random", "full", "sfm", "duet", "neighbors"):
+def test_experts_count_once_per_teacher_and_students_once_per_set(flat):
+    """Two experts of three epochs; one pre-training of 1,000 steps serves two readouts."""
+    protocols = ("ssl-pretrain", "ssl-pretrain[labels=50]")
+    mkdt, *others = (made([name], protocols, seeds=[0, 1]) for name in ("mkdt[experts=2]", "teacher_random", "untrained"))
+    one = estimate(outline(mkdt)[:1], SIZES, "cpu")
+    two = estimate(outline(mkdt), SIZES, "cpu")
+    experts, features = 3 * 2 * 3 * 1000 * 2, 1000 * 2
+    inner = 12 * 5000 * 40 * 10 * 2
+    assert one.distil_seconds == experts + features + inner
+    assert two.distil_seconds == experts + features + 2 * inner
+    pretraining = 3 * 3 * 1000 * 10 * 2  # students, passes, steps, images
+    assert two.evaluate_seconds == 2 * one.evaluate_seconds == 2 * pretraining
+    random, untrained = (estimate(outline(other), SIZES, "cpu") for other in others)
+    assert random.distil_seconds == features
+    assert untrained.distil_seconds == untrained.evaluate_seconds == 0
+
+
+def test_a_students_activations_and_weights_count_as_memory(flat):
+    assert estimate(outline(made(["krrst"])), SIZES, "cpu").memory == 1000 + 10 * 7 + 20 * 1000
+
+
+def test_the_report_tells_students_apart():
+    found = dataclasses.replace(FOUND, costs={"net[a=1]": COST, "convnet[widths=4] at 8 px": COST})
+    assert "net 5e-11, convnet[widths=4] at 8 px 5e-11" in report(found, "cpu")[0]
+
+
+def test_a_student_costs_what_its_layers_do(monkeypatch):
+    monkeypatch.setattr(cost, "seconds_per_trained_image", lambda student, size: 1.5)
+    found = cost.student_cost("convnet[widths=4]", 8, "cpu")
+    assert found.flops == 2 * (27 * 4 * 64 + 4 * 16 * 512)
+    assert found.flops_per_second == 2 * found.flops
+    assert found.weight_bytes == 4 * (27 * 4 + 4 + 4 + 4 + 64 * 512 + 512)
+
+
+def test_all_methods_and_protocols_declare_their_work():
+    for name in METHODS.names():
         assert METHODS.create(name).work(1000, 10, 1) is not None
-    for name in ("linear-probe", "lgm-probe", "ridge-probe", "knn"):
+    for name in ("linear-probe", "lgm-probe", "ridge-probe", "knn", "ssl-pretrain", "alignment[of=mini_vit_mae]"):
         assert PROTOCOLS.create(name).work(10, False) is not None

@@ -91,7 +91,8 @@ def test_the_compared_backbone_is_part_of_what_a_result_is_addressed_by():
     """Its weights, not its name."""
     found = {name: evaluation_of(PROTOCOLS.create(f"alignment[of={name}]")) for name in ("mini_vit_mae", "mini_vit_simclr")}
     one, two = (each.judging_fingerprint for each in found.values())
-    assert one and two and one != two
+    assert None not in (one, two)
+    assert one != two
 
 
 def test_a_backbone_to_compare_with_is_asked_for(capsys):
