@@ -164,17 +164,22 @@ class TestCheckpoint:
         assert inner.spec.sha256 == plain.spec.sha256
         assert "no key that starts with 'nope.'" in message(self.spec(tmp_path / "moco.pth", ",key=net,prefix=nope."))
 
-    def test_a_resnet_for_small_images_has_a_small_stem(self, tmp_path):
-        """As the teachers of KRR-ST and MKDT: 3x3, stride 1, padding 2, no max pooling."""
-        import timm
+    @pytest.mark.parametrize(
+        "more", [{}, {"fc.weight": torch.zeros(10, 512), "fc.bias": torch.zeros(10)}], ids=["bare", "with fc"]
+    )
+    def test_the_teachers_of_krrst_and_mkdt(self, more, tmp_path):
+        """KRR-ST's code loads them strictly into torchvision's ResNet-18 without `fc` and max pooling, its stem 3x3 with stride 1
+        and padding 2; MKDT's code drops `fc` where it is there."""
+        from torchvision.models import resnet18
 
         with torch.random.fork_rng():
             torch.manual_seed(5)
-            network = timm.create_model("resnet18", num_classes=0)
+            network = resnet18()
+            network.fc = torch.nn.Identity()
             network.conv1 = torch.nn.Conv2d(3, 64, 3, padding=2, bias=False)
             network.maxpool = torch.nn.Identity()
-        save_file(network.state_dict(), tmp_path / "a.safetensors")
-        spec = f"checkpoint[file={tmp_path / 'a.safetensors'},model=resnet18,stem_padding=2,input_size=32,mean=0,std=1]"
+        torch.save({**network.state_dict(), **more}, tmp_path / "a.pth")
+        spec = f"checkpoint[file={tmp_path / 'a.pth'},model=resnet18,stem_padding=2,input_size=32,mean=0,std=1]"
         images = torch.rand(2, 3, 32, 32)
         with torch.no_grad():
             assert torch.allclose(load(spec)(images), network.eval()(images), atol=1e-5)
