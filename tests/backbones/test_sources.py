@@ -168,8 +168,8 @@ class TestCheckpoint:
         "more", [{}, {"fc.weight": torch.zeros(10, 512), "fc.bias": torch.zeros(10)}], ids=["bare", "with fc"]
     )
     def test_the_teachers_of_krrst_and_mkdt(self, more, tmp_path):
-        """KRR-ST's code loads them strictly into torchvision's ResNet-18 without `fc` and max pooling, its stem 3x3 with stride 1
-        and padding 2; MKDT's code drops `fc` where it is there."""
+        """KRR-ST's code loads them strictly into torchvision's ResNet-18 without `fc` and max pooling, with a 3x3 stem; MKDT's
+        code drops `fc` where it is there."""
         from torchvision.models import resnet18
 
         with torch.random.fork_rng():
