@@ -56,5 +56,5 @@ class Alignment(Protocol):
         if n <= self.k:
             raise Unsupported(f"alignment over k={self.k} neighbours needs more test images than the {n} of {data.name}")
         other = BACKBONES.create(self.of).load().to(run.device)
-        one, two = (nearest(run.bank.features(each, data, "test")[0], self.k) for each in (backbone, other))
+        one, two = (nearest(run.bank.features(each, data, "test")[0].to(run.device), self.k) for each in (backbone, other))
         return Evaluation((100 * mutual_share(one, two),), details={"chance": 100 * self.k / (n - 1)})
