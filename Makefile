@@ -24,7 +24,7 @@ bench: $(ENV) ## distil, evaluate, print the tables: METHOD=clpdd IPC=1 BACKBONE
 	@$(RUN) ddbench run $(GRID) $(if $(BACKBONE),-b '$(BACKBONE)') $(if $(DATASET),-d '$(DATASET)') $(ARGS)
 
 paper: $(ENV) ## reproduce a published table beside its claims: TABLE=lgm-1 ARGS=--dry-run (docs/reproduce.md)
-	$(if $(PAPER),,$(error no suites/$(TABLE).yaml; TABLE is one of $(TABLES)))
+	$(if $(PAPER),,$(error no suites/$(TABLE).yaml; TABLE is one of $(TABLES), or what several of them start with (lgm-1, mkdt)))
 	@$(RUN) ddbench run $(addprefix --suite ,$(PAPER)) $(ARGS)
 
 test: build/test ## all tests: ARGS are pytest's
@@ -39,7 +39,7 @@ perf: $(ENV) ## speed and memory at mini scale on the CPU, minutes: ARGS="--thre
 	@$(RUN) ddbench.benchmark.perf --cases cpu --device cpu $(ARGS)
 
 perf-gpu: build/tree ## the same with ViT-B on one GPU, at most 10 minutes: needs torch and timm for PYTHON, no network
-	@PYTHONPATH='$(CURDIR)/build/tree' $(firstword $(PYTHON) python3) -P -m ddbench.benchmark.perf --cases gpu --device cuda $(ARGS)
+	@PYTHONPATH='$(CURDIR)/build/tree'"$${PYTHONPATH:+:$$PYTHONPATH}" $(firstword $(PYTHON) python3) -P -m ddbench.benchmark.perf --cases gpu --device cuda $(ARGS)
 
 lint: build/dev ## ruff: lint and format
 	@$(RUN) ruff check .

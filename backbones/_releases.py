@@ -42,7 +42,7 @@ def _timm(title: str, model: str, revision: str | None = None, **other) -> Relea
 
 
 def _eva02(size: str, revision: str | None = None) -> Release:
-    """The mean of the patch tokens after the last norm; the head of masked image modelling stays behind."""
+    """The norm of the mean of the patch tokens; the head of masked image modelling stays behind."""
     model, ignored = f"eva02_{size.lower()}_patch14_224.mim_in22k", ("mask_token", "lm_head.")
     return _timm(f"EVA-02 {size}/14", model, revision, mean=_CLIP_MEAN, std=_CLIP_STD, pooling="avg", ignored=ignored)
 
@@ -75,9 +75,9 @@ RELEASES: dict[str, Release] = {
     ),
     "dino_vits16": _timm("DINO ViT-S/16", "vit_small_patch16_224.dino"),
     "dino_vitb16": _timm("DINO ViT-B/16", "vit_base_patch16_224.dino", "3ca4284a1d2db6ac0fc1a7e24e71ee0643260ec2"),
-    "dinov3_vits16": _timm("DINOv3 ViT-S/16", "vit_small_patch16_dinov3.lvd1689m"),
-    "dinov3_vitb16": _timm("DINOv3 ViT-B/16", "vit_base_patch16_dinov3.lvd1689m"),
-    "dinov3_vitl16": _timm("DINOv3 ViT-L/16", "vit_large_patch16_dinov3.lvd1689m"),
+    "dinov3_vits16": _timm("DINOv3 ViT-S/16", "vit_small_patch16_dinov3.lvd1689m", pooling="token"),
+    "dinov3_vitb16": _timm("DINOv3 ViT-B/16", "vit_base_patch16_dinov3.lvd1689m", pooling="token"),
+    "dinov3_vitl16": _timm("DINOv3 ViT-L/16", "vit_large_patch16_dinov3.lvd1689m", pooling="token"),
     "siglip2_vitb16": _timm("SigLIP 2 ViT-B/16", "vit_base_patch16_siglip_224.v2_webli", mean=_HALF, std=_HALF),
     "siglip2_vitl16": _timm(
         "SigLIP 2 ViT-L/16", "vit_large_patch16_siglip_256.v2_webli", mean=_HALF, std=_HALF, input_size=256

@@ -53,7 +53,7 @@ def accuracy(group: Frame, title: str | None = None, what: str | None = None, *n
 
     rows = [(label, values(part)) for label, part in rows_of(group)]
     first = group.iloc[0]
-    measured = _measured(first["protocol"])
+    measured = measured_by(first["protocol"])
     caption = [
         f"{what or measured} % of protocol {first['protocol_spec']} version {first['protocol_version']}"
         + "; own: distil = eval backbone, transfer: mean over the others" * bool(pairs),
@@ -66,7 +66,7 @@ def accuracy(group: Frame, title: str | None = None, what: str | None = None, *n
     return Table(f"{title}: {place_of(group)}, {first['protocol_spec']}", caption, columns, rows, facts=facts_of(group))
 
 
-def _measured(protocol: str) -> str:
+def measured_by(protocol: str) -> str:
     """What the numbers of a protocol are; a plugin that is not loaded reports accuracy."""
     return PROTOCOLS.get(protocol).measures if protocol in PROTOCOLS.names() else Protocol.measures
 

@@ -5,6 +5,7 @@ dset = ddbench.distill("clpdd", backbone="mini_vit_simclr", data="digits", ipc=1
 print(ddbench.evaluate(dset, backbone="mini_resnet_dino", data="digits").top1)
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,14 +76,19 @@ def evaluate(
     """
     judge = PROTOCOLS.create(protocol) if isinstance(protocol, str) else protocol
     images = load_data(judge.judging_data or data)
-    if judge.uses_backbone and dset.class_names != images.class_names:
-        raise UserError(f"the set has other classes than {images.name}: {dset.num_classes} against {images.num_classes}")
+    check_classes(dset, images, [judge])
     if (reason := judge.supports(dset)) is not None:
         raise Unsupported(reason)
     if other_data(dset, images) and isinstance(dset.images, torch.Tensor):
         dset = replace(dset, indices=None)  # they are places in the data that the set was made from
     encoder = _backbone(backbone, device) if judge.uses_backbone else None
     return judge.evaluate(encoder, images, dset, run=_run(seed, device))  # type: ignore[arg-type]
+
+
+def check_classes(dset: DistilledSet, data: ImageData, judges: Sequence[Protocol]) -> None:
+    """Raise `UserError` where a probe on the set would answer other classes than those of `data`."""
+    if any(judge.uses_backbone for judge in judges) and dset.class_names != data.class_names:
+        raise UserError(f"the set has other classes than {data.name}: {dset.num_classes} against {data.num_classes}")
 
 
 def other_data(dset: DistilledSet, data: ImageData) -> bool:

@@ -14,7 +14,6 @@ _OPTIONAL = {
     "pytest": "make test",
     "ruff": "make lint",
     "pyright": "make check",
-    "ray": "runs on several machines",
     "pyarrow": "ImageNet in parquet",
 }
 

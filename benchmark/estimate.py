@@ -162,7 +162,7 @@ class _Sum:
 def report(found: Estimate, device: str) -> list[str]:
     """Lines for people, the last ones about what does not fit."""
     if found.unknown and not found.flops:
-        return ["no estimate: what these cells cost is not known beforehand; docs/reproduce.md has figures"]
+        return ["no estimate: the data is not here to tell its size, or methods and protocols do not declare their work"]
     pace = ", ".join(f"{_short(name)} {cost.flops_per_second / 1e12:.3g}" for name, cost in found.costs.items())
     hours = (found.distil_seconds / 3600, found.evaluate_seconds / 3600)
     spent = f"{hours[0]:.3g} distilling, {hours[1]:.3g} evaluating"

@@ -13,10 +13,10 @@ from ..core.data import DATASETS
 from ..core.method import PROTOCOLS
 from ..core.params import resolved, spec_string
 from ..core.sets import DistilledSet
-from .api import other_data
+from .api import check_classes, other_data
 from .identity import Cell, hashed
 from .outfolder import prepare
-from .plan import cards, evaluation_of
+from .plan import cards, evaluations_on
 from .records import jsonable
 
 METHOD = "external"  # of sets that no record of ours describes
@@ -31,8 +31,9 @@ def given_cell(
     """
     source = DATASETS.create(dataset)
     data = source.load()
-    known = cards(backbones)
-    evaluations = [evaluation_of(PROTOCOLS.create(p), *known[b]) for b in backbones for p in protocols]
+    known, judges = cards(backbones), [PROTOCOLS.create(spec) for spec in protocols]
+    check_classes(dset, data, judges)
+    evaluations = evaluations_on(judges, [known[name] for name in backbones])
     elsewhere = other_data(dset, data)
     if elsewhere and isinstance(dset.images, Tensor):
         dset = dataclasses.replace(dset, indices=None)  # they are places in the data that the set was made from

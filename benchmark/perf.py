@@ -191,10 +191,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--cases", choices=sorted(PROFILES), default="gpu" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, help="default: results/runs/perf-CASES")
-    parser.add_argument("--budget-seconds", type=float, default=570)
+    parser.add_argument("--budget-seconds", type=float, default=540)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, help="CPU threads of each process")
     args = parser.parse_args(argv)
+    if args.device == "cuda" and not torch.cuda.is_available():
+        parser.error("torch finds no CUDA device here; `--device cpu` measures the same cases on the CPU")
     args.out = args.out or Path("results/runs") / f"perf-{args.cases}"
     return args
 

@@ -41,7 +41,7 @@ def plan(suite: Suite, *, device: str = "auto") -> list[Cell]:
         raise UserError("no mini backbone is installed; name a backbone")
     known = cards([*names, *(suite.eval_backbones or [])])
     sources = [DATASETS.create(spec) for spec in suite.datasets]
-    evaluations = _unique(_evaluations(protocols, [known[name] for name in suite.eval_backbones or names]))
+    evaluations = _unique(evaluations_on(protocols, [known[name] for name in suite.eval_backbones or names]))
     distillers = _unique([known[name] for name in names])
     found: dict[str, Cell] = {}
     for source in sources:
@@ -107,7 +107,7 @@ def grid(
                     yield seed, ipc if method.uses_ipc else None, method, card
 
 
-def _evaluations(protocols: Sequence[Protocol], judges: Sequence[tuple[str, BackboneSpec]]) -> list[Evaluation]:
+def evaluations_on(protocols: Sequence[Protocol], judges: Sequence[tuple[str, BackboneSpec]]) -> list[Evaluation]:
     """Every protocol on every eval backbone; protocols that use none stand once, at the end."""
     bound = [evaluation_of(p, *judge) for judge in judges for p in protocols if p.uses_backbone]
     return [*bound, *(evaluation_of(p) for p in protocols if not p.uses_backbone)]

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from .accuracy import own_and_transfer
+from .accuracy import measured_by, own_and_transfer
 from .grouping import facts_of, grown_rss, nested, one_per_set, place_of, rows_of
 from .provenance import conditions
 from .values import Frame, Table, Value, mean_value, plain_value, spread_text
@@ -21,8 +21,9 @@ def summary(group: Frame) -> Table:
     on_gpu = nested(group["peak_bytes"], "gpu_allocated").notna().any()
     rows = [(label, _accuracies(part, judges) + _costs(part, on_gpu)) for label, part in _one_per_method(group)]
     accuracies = [(label, values[: len(columns)]) for label, values in rows]
+    what = ", ".join(dict.fromkeys(measured_by(name) for name in group["protocol"]))
     caption = [
-        "top-1 %, mean over backbones; own: distil = eval backbone (sets of no backbone: each), transfer: all other pairs",
+        f"{what} %, mean over backbones; own: distil = eval backbone (sets of no backbone: each), transfer: all other pairs",
         "distil s: mean seconds of distilling a set; peak MiB: "
         + ("GPU memory allocated meanwhile" if on_gpu else "resident set meanwhile, above that before"),
         spread_text(accuracies),

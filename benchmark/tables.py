@@ -16,6 +16,9 @@ from .provenance import conditions
 from .summary import summary
 from .values import Frame, Table, Value, count_text, plain_value
 
+_CELL = ("method_spec", "distill_backbone", "ipc", "distill_seed", "protocol_spec", "eval_backbone")  # of one number
+_APART = ("device", "precision", "distill_backbone_spec", "eval_backbone_spec", "judging_fingerprint", "params")
+
 
 def tables(records: Sequence[dict], metric: str = "top1", protocol: str | None = None) -> list[Table]:
     """The tables of `metric`: per (dataset, IPC, protocol) for accuracies, per (dataset, IPC) for `seconds`, `memory`
@@ -65,6 +68,11 @@ def check_comparable(group: Frame) -> None:
             if len(versions) > 1:
                 listed = ", ".join(str(v) for v in sorted(versions))
                 raise UserError(f"the records mix versions {listed} of {kind} {spec!r}; rerun the older ones")
+    twice = group[group.duplicated(list(_CELL), keep=False)]
+    for cell, rows in twice.groupby(list(_CELL), dropna=False, sort=False):
+        apart = [name for name in _APART if name in rows and rows[name].astype(str).nunique() > 1]
+        label = " · ".join(str(part) for part in cell if pd.notna(part))
+        raise UserError(f"two records stand for {label}, apart in {' and '.join(apart) or 'code'}; give the folders one by one")
 
 
 def speed(group: Frame) -> Table:

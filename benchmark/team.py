@@ -138,8 +138,12 @@ def help_distil(job: dict[str, Any], number: int) -> None:
     for plugin in job["plugins"]:
         METHODS.load_file(plugin)
     data = build(DATASETS.get(cell.dataset_name), cell.dataset_params, f"dataset {cell.dataset_name!r}").load()
+    if data.fingerprint != cell.dataset_fingerprint:
+        raise SystemExit(f"dataset {cell.dataset} holds other data here than where the run was planned")
     method = build(METHODS.get(cell.method), cell.params, f"method {cell.method!r}")
     backbone = BACKBONES.create(cell.distill_backbone).load().to(device) if cell.distill_backbone else None
+    if backbone is not None and backbone.spec.sha256 != (cell.distill_backbone_spec or {})["sha256"]:
+        raise SystemExit(f"backbone {cell.distill_backbone} has other weights here than where the run was planned")
     run = Run(seed=cell.distill_seed, device=device, bank=FeatureBank(device=device))
     with _joined(number, cell.device), contextlib.suppress(Diverged, Unsupported, UserError):  # as in the first process
         seed_everything(cell.distill_seed)

@@ -21,7 +21,7 @@ from .ahead import ReadAhead
 from .backbone import Backbone
 from .data import ImageData, Split, index_chunks
 from .errors import UserError
-from .parallel import agreed, rank, wait_for_all
+from .parallel import agreed, everywhere, rank, wait_for_all
 from .precision import precision
 from .real import own_part, view_features
 from .run import CPU, Phase, _untimed, derive_seed
@@ -71,8 +71,9 @@ class FeatureBank:
             self.misses.append(key)
             self._compute(key, shape, fill)
         found = self.store.get(key)
-        if found is None:
+        if not everywhere(found is not None):
             raise UserError(f"features that another process stored are not in {self.store.root}; all need one DDBENCH_CACHE")
+        assert found is not None
         return as_tensor(found)
 
     def _compute(self, key: str, shape: tuple[int, ...], fill: Callable[[Rows], None]) -> None:

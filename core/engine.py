@@ -7,7 +7,7 @@ Every gradient method here is an objective on the features of all views of all s
     3. chunk by chunk again with a graph: that gradient is back-propagated into the images
 
 which gives the gradient of the whole batch up to summation order, at the price of one more forward pass. The graph of the
-first chunk is kept from step 1 to step 3, so that a single chunk pays nothing. Random numbers of step 1 are replayed in step 3.
+first chunk is kept from step 1 to step 3, so that a single chunk pays nothing. Step 3 sees the random numbers of step 1.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,8 +36,8 @@ class FeatureEngine:
     Args:
         backbone: frozen encoder on the device of the images.
         views: one `View` per copy of each image.
-        chunk: views per backbone pass; memory grows with it, the result does not depend on it. Halved, for good, when GPU
-            memory runs out; `chunks` lists the sizes used so far.
+        chunk: views per backbone pass; memory grows with it, the result does not depend on it (the noise of views drawn on a
+            GPU does). Halved, for good, when GPU memory runs out; `chunks` lists the sizes used so far.
     """
 
     backbone: Backbone
@@ -78,6 +78,8 @@ class FeatureEngine:
         """Choose the chunk by the free GPU memory: all views in one pass if they fit, otherwise even chunks."""
         batch = _Batch.draw(len(images), self.views, torch.Generator(), self.backbone)  # type: ignore[arg-type]
         device, own = self.backbone.mean.device, shard(batch.pairs)
+        if own.start == own.stop:  # more processes than views
+            return
         trial = slice(own.start, min(own.start + _TRIAL, own.stop))
         before = torch.cuda.memory_allocated(device)
         with eagerly():
@@ -100,7 +102,7 @@ class FeatureEngine:
 
     def _step(self, images: nn.Module, objective: Objective, batch: "_Batch") -> Tensor:
         own = shard(batch.pairs)
-        graphs, features = self._forward(images, batch, own)
+        graphs, features, noise = self._forward(images, batch, own)
         features = gather(features, batch.pairs).requires_grad_()
         loss = objective(batch.unflatten(features))
         (gradient,) = torch.autograd.grad(loss, features)
@@ -109,25 +111,29 @@ class FeatureEngine:
             pairs, graph = graphs.pop(0)
             graph.backward(gradient[pairs])
             start = pairs.stop
-        if start < own.stop:  # without a rest, the noise up to it is not drawn again
-            noise = batch.noise(self.backbone, start)
-            for pairs in batch.chunks(slice(start, own.stop), self.chunk):
-                self._features(images, batch, pairs, noise).backward(gradient[pairs])
+        for pairs in batch.chunks(slice(start, own.stop), self.chunk):
+            self._features(images, batch, pairs, noise).backward(gradient[pairs])
         sum_gradients(images)
         return loss.detach()
 
-    def _forward(self, images: nn.Module, batch: "_Batch", own: slice) -> tuple[list[tuple[slice, Tensor]], Tensor]:
-        """The chunks whose graph is kept, and features `(k, d)` without a graph of all pairs of this process."""
+    def _forward(
+        self, images: nn.Module, batch: "_Batch", own: slice
+    ) -> tuple[list[tuple[slice, Tensor]], Tensor, torch.Generator]:
+        """The chunks whose graph is kept, features `(k, d)` without a graph of all pairs of this process, and the stream of
+        noise as it stood after the kept chunks (a skip need not lead there: a GPU's streams move on by call)."""
         noise = batch.noise(self.backbone, own.start)
+        rest = noise
         graphs, features = [], [torch.empty(0, self.backbone.spec.dim, device=self.backbone.mean.device)]
         for pairs in batch.chunks(own, self.chunk):
             kept = pairs.stop - own.start <= self.keep
+            if not kept and rest is noise:
+                rest = noise.clone_state()
             with torch.set_grad_enabled(kept):
                 chunk = self._features(images, batch, pairs, noise)
             features.append(chunk.detach())
             if kept:
                 graphs.append((pairs, chunk))
-        return graphs, torch.cat(features)
+        return graphs, torch.cat(features), rest
 
     def _features(self, images: nn.Module, batch: "_Batch", pairs: slice, noise: torch.Generator) -> Tensor:
         """Features `(k, d)` of the (image, view) pairs of one chunk; renders only the images that the chunk touches."""
@@ -177,7 +183,7 @@ class _Batch:
         return [slice(start, min(start + size, part.stop)) for start in range(part.start, part.stop, size)]
 
     def noise(self, backbone: Backbone, start: int) -> torch.Generator:
-        """The stream of this step's noise from the pair `start` on; replayed by asking again."""
+        """The stream of this step's noise from the pair `start` on."""
         noise = torch.Generator(backbone.mean.device).manual_seed(self.noise_seed)
         skip_noise(self.view, noise, start, backbone.spec.input_size)
         return noise

@@ -62,6 +62,15 @@ def agreed(value: bool) -> bool:
     return said[0]
 
 
+def everywhere(value: bool) -> bool:
+    """Whether all processes say so."""
+    if world() == 1:
+        return value
+    said: list[bool] = [False] * world()
+    dist.all_gather_object(said, value)
+    return all(said)
+
+
 def wait_for_all() -> None:
     """Return when every process is here."""
     if world() > 1:

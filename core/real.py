@@ -73,9 +73,14 @@ def view_features(backbone: Backbone, images: Tensor, view: View, params: ViewPa
     """
     spec, count = backbone.spec, len(params.theta)
     own = shard(count)
-    staged = stage(to_device(images, backbone.mean.device), spec.stage_size)
+    device = backbone.mean.device
+    staged = stage(to_device(images, device), spec.stage_size)
+    mine = ViewParams(to_device(params.theta[own], device), to_device(params.noisy[own], device))
     skip_noise(view, noise, own.start, spec.input_size)
-    features = backbone(apply(view, staged, params[own], spec.input_size, noise)).float()
+    if len(staged):
+        features = backbone(apply(view, staged, mine, spec.input_size, noise)).float()
+    else:  # more processes than images
+        features = torch.empty(0, spec.dim, device=device)
     skip_noise(view, noise, count - own.stop, spec.input_size)
     return gather(features, count)
 

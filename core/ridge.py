@@ -53,4 +53,5 @@ def add_bias(z: Tensor, scale: Tensor | float = 1.0) -> Tensor:
 
 def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Targets `(n, k)` with 1 at the label."""
-    return torch.nn.functional.one_hot(labels, num_classes).to(dtype)
+    ones = torch.ones(len(labels), 1, dtype=dtype, device=labels.device)
+    return torch.zeros(len(labels), num_classes, dtype=dtype, device=labels.device).scatter_(1, labels[:, None], ones)

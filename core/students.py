@@ -142,10 +142,10 @@ StudentSpec = Annotated[str, AfterValidator(_readable)]  # a parameter that `bui
 def build_student(spec: str, size: int, dim: int, seed: int) -> Student:
     """A fresh student for images of `size` pixels and `dim` target dimensions, its weights drawn from `seed`.
 
-    Leaves torch's global generator as it was. Raises `UserError` for an architecture that cannot take that size.
+    Leaves torch's global generators as they were. Raises `UserError` for an architecture that cannot take that size.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         encoder = family(spec).encoder()
         return Student(encoder, _width(encoder, spec, size), dim)
 

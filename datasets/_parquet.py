@@ -119,7 +119,7 @@ def _opened(file: Path) -> Iterator[Any]:
         from pyarrow import ArrowException  # pyright: ignore[reportMissingImports]
         from pyarrow.parquet import ParquetFile  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise UserError(f"reading {file.name} needs pyarrow: pip install 'ddbench[parquet]'") from error
+        raise UserError(f"reading {file.name} needs pyarrow: pip install 'pyarrow>=15'") from error
     try:
         with ParquetFile(file) as shard:
             yield shard

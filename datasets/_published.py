@@ -25,7 +25,7 @@ def default_root() -> Path:
 class FileSet(DataSource):
     """A published set of image files, decoded to squares of `size` pixels; subclasses say what lies where."""
 
-    root: Path = field(default_factory=default_root)  # the folder that holds `folder`
+    root: Path = field(default_factory=default_root)  # the folder that holds the set's own folder
     size: Count = 256  # shorter side, then centre crop; pixels
     memory_limit_gb: Positive = 2.0  # larger sets are decoded at each access instead of once
     train_limit: Count | None = None  # N train images in rounds over the classes: the first of each, then the second

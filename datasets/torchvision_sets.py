@@ -24,7 +24,7 @@ from ._published import FileSet, default_root, missing
 class _TorchvisionSource(DataSource):
     """Finds a torchvision dataset under `root`; subclasses say how to open its parts."""
 
-    root: Path = field(default_factory=default_root)  # the folder that holds `folder`
+    root: Path = field(default_factory=default_root)  # the folder that holds the set's own folder
     download: bool = False
     folder: ClassVar[str]  # what torchvision expects under `root`
     manual: ClassVar[str] = ""  # how to get data that torchvision cannot download

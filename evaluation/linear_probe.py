@@ -152,7 +152,8 @@ class LGMProbe(Protocol):
         batch = min(self.batch if small else self.full_batch, len(dset))
         recipe = Recipe(self.base_lr * batch / 256, self.epochs if small else self.full_epochs, batch)
         noise = [run.generator(f"noise of probe seed {k}", run.device) for k in range(self.seeds)]
-        live = _LiveViews(backbone, dset, View.parse(self.augment), seed_streams(run, self.seeds, "views"), noise, run)
+        held = resident([dset.images], run.device)[0] if isinstance(dset.images, Tensor) else None
+        live = _LiveViews(backbone, dset, held, View.parse(self.augment), seed_streams(run, self.seeds, "views"), noise, run)
         heads = trained_heads(backbone, dset, live, recipe, self.seeds, run)
         return test_accuracy(heads, backbone, data, run)
 
@@ -163,10 +164,17 @@ class _LiveViews:
 
     backbone: Backbone
     dset: DistilledSet
+    held: Tensor | None  # the set's images where they are a tensor, on the device if they fit there
     view: View
     streams: list[torch.Generator]
     noise: list[torch.Generator]
     run: Run
+
+    def pick(self, indices: Tensor) -> Tensor:
+        """Images `(k, 3, h, w)` in [0, 1] on the device."""
+        if self.held is None:
+            return self.dset.batch(indices).to(self.run.device)
+        return to_device(self.held[to_device(indices, self.held.device)], self.run.device)
 
     def __call__(self, epoch: int, indices: Tensor) -> Tensor:
         spec = self.backbone.spec
@@ -174,7 +182,7 @@ class _LiveViews:
         params = [sample(self.view, batch, g, spec.stage_size, spec.input_size) for g in self.streams]
         views = []
         for k in range(seeds):
-            images = stage(self.dset.batch(indices[k]).to(self.run.device), spec.stage_size)
+            images = stage(self.pick(indices[k]), spec.stage_size)
             views.append(apply(self.view, images, params[k], spec.input_size, self.noise[k]))
         pixels = torch.cat(views)
         with torch.no_grad():

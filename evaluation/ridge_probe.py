@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..core.backbone import Backbone
 from ..core.data import ImageData, stratified_indices
+from ..core.errors import Unsupported
 from ..core.method import PROTOCOLS, Evaluation, Protocol, Work
 from ..core.params import Count
 from ..core.run import Run
@@ -112,9 +113,14 @@ class RidgeProbe(Protocol):
     def choose_ridge(
         self, backbone: Backbone, data: ImageData, dset: DistilledSet, features: Tensor, targets: Tensor, run: Run
     ) -> float:
-        """The relative ridge of the grid with the best validation accuracy; the largest of equals."""
+        """The relative ridge of the grid with the best validation accuracy; the largest of equals.
+
+        Raises `Unsupported` where the train split is too small to give any image to validation.
+        """
         fraction = min(0.2, self.max_validation / len(data.train))
         part, held_out = validation_indices(data, dset, fraction)
+        if not len(part):
+            raise Unsupported(f"ridge-probe chooses its ridge on train images outside the set; {data.name} has too few of them")
         if held_out:
             assert dset.indices is not None
             keep = ~torch.isin(dset.indices, part)

@@ -29,8 +29,10 @@ from ..core.errors import UserError
 from ..core.method import METHODS, Work
 from ..core.optimise import Schedule, optimise, render_all
 from ..core.params import AfterValidator, Count, NonNegative, Positive, split
+from ..core.real import resident
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
+from ..core.transfer import to_device
 from ._synthetic import starting_images
 from .clpdd import CLPDD
 
@@ -39,7 +41,7 @@ from .clpdd import CLPDD
 class Ensemble:
     """Feature engines of several backbones and an anchor, with the interface of one engine.
 
-    `anchor` weighs the mean squared distance of the images to `origin (n, 3, R, R)`, on the CPU; 0: none.
+    `anchor` weighs the mean squared distance of the images to `origin (n, 3, R, R)`, on their device or on the CPU; 0: none.
     """
 
     engines: Sequence[FeatureEngine]
@@ -76,7 +78,7 @@ class Ensemble:
         """Back-propagate the anchor, chunk by chunk; returns its value."""
         total = torch.zeros((), device=next(images.parameters()).device)
         for start in range(0, len(self.origin), self.chunk):
-            origin = self.origin[start : start + self.chunk].to(total)
+            origin = to_device(self.origin[start : start + self.chunk], total.device)
             distance = (images(slice(start, start + self.chunk)) - origin).square().sum() * (self.anchor / self.origin.numel())
             distance.backward()
             total += distance.detach()
@@ -116,7 +118,8 @@ class Duet(CLPDD):
         engines = [FeatureEngine(each, self.views(), run.chunk_size) for each in backbones]
         scores = [self.scored(each, data, ipc, run) for each in backbones]
         generator = run.generator("real batches")
-        ensemble = Ensemble(engines, self.anchor, render_all(images, run.chunk_size))
+        (origin,) = resident([render_all(images, run.chunk_size)], run.device)
+        ensemble = Ensemble(engines, self.anchor, origin)
         schedule = Schedule(self.steps, self.lr, self.grow_every)
         found = optimise(images, ensemble, lambda step: [score(generator) for score in scores], schedule, run)
         return DistilledSet(found, class_labels(data.num_classes, ipc), data.class_names)

@@ -11,6 +11,9 @@ the features Z, the softmax outputs P and the one-hot labels Y,
     dl/dW = (P - Y)^T Z / n,    dl/db = mean(P - Y)
 
 so no double backward pass is needed. Where the paper and its released code disagree, the default is the released code.
+
+Deviation: the released code crops real images at random along their longer side before it augments them; here datasets hold the
+centre square, so that the ends of long images are never seen.
 """
 
 from collections.abc import Callable

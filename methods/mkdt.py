@@ -117,7 +117,7 @@ class MKDT(Method):
     rate: Positive = 0.1  # where eta starts
     experts: Count = 100
     expert_lr: Positive = 0.1
-    last_epoch: Count = 20  # of the released experts; read by init=high_loss_last, and only then trained so far
+    last_epoch: Count = 20  # of the released experts; read by init=high_loss_last; experts are trained that far only then
     standardise: bool = True  # targets per dimension; false: the teacher's raw features, as published
 
     trial: ClassVar[dict[str, Any]] = {"student": "convnet[widths=4-4]", "size": 8, "experts": 2, "inner_steps": 3}

@@ -24,8 +24,11 @@ from ..core.views import centre
 
 def nearest_of_class(z: Tensor, labels: Tensor, z_real: Tensor, y_real: Tensor) -> Tensor:
     """For each row of z `(n, d)`, the index of the row of z_real `(m, d)` of its class with the largest cosine similarity."""
-    similarity = F.normalize(z, dim=1) @ F.normalize(z_real, dim=1).T
-    return similarity.masked_fill(labels[:, None] != y_real, -torch.inf).argmax(1)
+    found = torch.empty(len(z), dtype=torch.long)
+    for c in labels.unique():  # of all classes at once there may be more similarities than memory
+        own, real = ((y == c).nonzero().flatten() for y in (labels, y_real))
+        found[own] = real[(F.normalize(z[own], dim=1) @ F.normalize(z_real[real], dim=1).T).argmax(1)]
+    return found
 
 
 def _known_method(spec: str) -> str:

@@ -45,7 +45,9 @@ def dry_run(suites: Sequence[Any], folders: Sequence[Path], device: str) -> int:
 def missing(outlines: Sequence[Outline]) -> list[str]:
     """Lines about the backbones and datasets that are not on this machine, each once."""
     judged = [pair for cell in outlines for pair in cell.evaluations]
-    backbones = dict.fromkeys(spec for spec in [*(cell.distil for cell in outlines), *(judge for _, judge in judged)] if spec)
+    others = [protocol.judging_backbone for protocol, _ in judged]
+    named = [*(cell.distil for cell in outlines), *(judge for _, judge in judged), *others]
+    backbones = dict.fromkeys(spec for spec in named if spec)
     targets = [protocol.judging_data for protocol, _ in judged]
     datasets = dict.fromkeys(spec for spec in [*(cell.dataset for cell in outlines), *targets] if spec)
     lines: dict[str, None] = {}

@@ -12,7 +12,9 @@ def add(commands) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     check = command(actions, "check", main, "say what is missing or wrong in a dataset's folder; exits 2 if anything is")
     check.add_argument("dataset", metavar="NAME", help="name or name[k=v,...]")
-    check.add_argument("--root", type=Path, metavar="DIR", help="folder that holds the dataset's; default: DDBENCH_DATA")
+    check.add_argument(
+        "--root", type=Path, metavar="DIR", help="folder that holds the dataset's; default: $DDBENCH_DATA, or data"
+    )
     add_plugins(check)
 
 

@@ -124,6 +124,14 @@ def _line(parameter: dict[str, Any]) -> str:
         line = f"{parameter['name']}: {parameter['type']} (required)"
     else:
         default = parameter["default"]
-        shown = "none" if default is None else str(default).lower() if isinstance(default, bool) else default
+        shown = (
+            "none"
+            if default is None
+            else str(default).lower()
+            if isinstance(default, bool)
+            else default
+            if default != ""
+            else '""'
+        )
         line = f"{parameter['name']} = {shown}   ({parameter['type']})"
     return f"{line}   {parameter['help']}".rstrip()

@@ -26,7 +26,12 @@ def add(commands) -> None:
     grid = parser.add_argument_group("the grid (every option may be repeated)")
     grid.add_argument("-m", "--method", action="append", metavar="METHOD[k=v,...]", help="see `ddbench list methods`")
     grid.add_argument("-b", "--backbone", action="append", metavar="B", help="to distil with; default: the mini backbones")
-    grid.add_argument("--eval-backbone", action="append", metavar="B", help="to evaluate on; default: mini backbones and -b")
+    grid.add_argument(
+        "--eval-backbone",
+        action="append",
+        metavar="B",
+        help="to evaluate on; default: mini backbones and -b; of a suite: its backbones",
+    )
     grid.add_argument("-d", "--dataset", action="append", metavar="D", help=f"default: {DEFAULT_DATASET}")
     grid.add_argument("--ipc", action="append", type=int, metavar="N", help="images per class; default: 1")
     grid.add_argument("--protocol", action="append", metavar="P", help=f"default: {' and '.join(DEFAULT_PROTOCOLS)}")
@@ -41,7 +46,7 @@ def add(commands) -> None:
     how.add_argument("--name", help="of the run; default: from the grid")
     how.add_argument("--out", type=Path, metavar="DIR", help=f"default: {RUNS}/NAME; what is finished there is not run again")
     how.add_argument("--overwrite", action="store_true", help="run again what is finished")
-    how.add_argument("--dry-run", action="store_true", help="list the cells with an estimate of their time, and stop")
+    how.add_argument("--dry-run", action="store_true", help="list the cells, estimate time, memory and disk, and stop")
     how.add_argument("--timeout", type=float, metavar="S", help="seconds that one cell may take")
     how.add_argument("--checkpoint-every", type=float, default=60.0, metavar="S", help="seconds, at least; default: 60")
     add_machine(how)  # type: ignore[arg-type]

@@ -124,7 +124,7 @@ def test_unknown_methods_and_sizes_are_named_and_left_out(flat, fake_plugins):
     sizeless = estimate(outline(made(["herding"])), {}, "cpu")
     assert sizeless.unknown == ("herding · mini_vit_mae · digits · ipc 1 · seed 0",)
     assert report(sizeless, "cpu") == [
-        "no estimate: what these cells cost is not known beforehand; docs/reproduce.md has figures"
+        "no estimate: the data is not here to tell its size, or methods and protocols do not declare their work"
     ]
 
 

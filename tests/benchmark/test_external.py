@@ -11,8 +11,10 @@ from safetensors.torch import save_file
 from ddbench.benchmark.cli import main
 from ddbench.benchmark.commands import evaluate
 from ddbench.benchmark.external import PIXELS, read_external
+from ddbench.benchmark.given import given_cell
 from ddbench.core.backbone import IMAGENET_MEAN, IMAGENET_STD
 from ddbench.core.errors import UserError
+from ddbench.core.method import METHODS
 from ddbench.core.sets import DistilledSet
 
 MEAN, STD = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
@@ -195,6 +197,20 @@ def test_a_set_of_a_run_keeps_its_method_when_it_is_evaluated_again(fake_plugins
     first, again = (json.loads((tmp_path / name / "records.jsonl").read_text()) for name in ("run", "again"))
     assert first["config_hash"] == again["config_hash"]
     assert first["top1"] == again["top1"]
+
+
+def test_a_set_of_other_classes_gets_no_records(fake_plugins, tmp_path, capsys):
+    DistilledSet(torch.rand(2, 3, 8, 8), torch.tensor([0, 1]), ("cat", "dog")).save(tmp_path / "set")
+    out = ["--out", str(tmp_path / "out"), "--plugin", str(fake_plugins)]
+    assert main(["evaluate", str(tmp_path / "set"), *ARGS, *out]) == 2
+    assert "the set has other classes than" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_protocol_without_a_backbone_judges_a_set_once(data, backbone, run):
+    dset = METHODS.create("teacher_random").distill(backbone, data, 1, run=run)
+    cell, _ = given_cell(dset, "set", "digits", ["ssl-pretrain[steps=1]"], ["mini_vit_mae", "mini_vit_simclr"], "cpu")
+    assert [evaluation.eval_backbone for evaluation in cell.evaluations] == [None]
 
 
 def test_images_of_a_set_of_ours_read_back_as_an_image_folder(images, data, tmp_path):

@@ -17,8 +17,8 @@ def row(spec, seconds, chunk=None, gb=50.0, **changes):
 def test_minutes_of_5000_steps_and_utilisation_against_their_targets():
     found = lines([row(CLPDD, 0.12), row(lgm(3), 1.2, utilisation=0.4)])
     assert found[:4] == [
-        "CLP-DD: 5,000 steps in 10.0 min (from 100 timed steps); target 20 min: met",
-        "CLP-DD: 60% of the matrix product's rate; target 50%: met",
+        "CLP-DD, no copies: 5,000 steps in 10.0 min (from 100 timed steps); target 20 min: met",
+        "CLP-DD, no copies: 60% of the matrix product's rate; target 50%: met",
         "LGM, 3 copies, bank: 5,000 steps in 100.0 min (from 100 timed steps); target 75 min: missed",
         "LGM, 3 copies, bank: 40% of the matrix product's rate; target 50%: missed",
     ]
@@ -42,10 +42,10 @@ def test_failed_rows_say_nothing():
     ("rows", "expected"),
     [
         ([row(CLPDD, 0.12), row(CLPDD, 0.17, 32, 7.9), row(CLPDD, 0.3, 16, 7.0)],
-         "CLP-DD in 8 GB: 7.9 GB at chunk 32, 1.42 times the shortest step; target 1.5: met"),
+         "CLP-DD, no copies, in 8 GB: 7.9 GB at chunk 32, 1.42 times the shortest step; target 1.5: met"),
         ([row(CLPDD, 0.12), row(CLPDD, 0.19, 32, 7.9)],
-         "CLP-DD in 8 GB: 7.9 GB at chunk 32, 1.58 times the shortest step; target 1.5: missed"),
-        ([row(CLPDD, 0.12), row(CLPDD, 0.17, 32, 8.4)], "CLP-DD in 8 GB: the smallest peak is 8.4 GB: missed"),
+         "CLP-DD, no copies, in 8 GB: 7.9 GB at chunk 32, 1.58 times the shortest step; target 1.5: missed"),
+        ([row(CLPDD, 0.12), row(CLPDD, 0.17, 32, 8.4)], "CLP-DD, no copies, in 8 GB: the smallest peak is 8.4 GB: missed"),
     ],
 )  # fmt: skip
 def test_little_memory_is_asked_of_the_chunk_that_pays_least(rows, expected):

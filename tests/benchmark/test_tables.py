@@ -123,6 +123,16 @@ def test_what_cannot_be_compared_is_never_mixed(change, message):
         tables([record(), record(seed=1, **change)])
 
 
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [({"device": "cuda:0", "precision": "bfloat16"}, "device and precision"), ({"params": {"tau": 1}}, "params")],
+)
+def test_two_records_of_one_cell_are_never_averaged(change, what):
+    """As after a run on another device, or with other weights, into the same folder."""
+    with pytest.raises(UserError, match=f"two records stand for .* apart in {what}; give the folders one by one"):
+        tables([record(), record(**change)])
+
+
 def test_an_unknown_protocol_names_those_there_are():
     with pytest.raises(UserError, match="there are: ridge-probe"):
         tables(grid(), protocol="knn")

@@ -179,6 +179,23 @@ def test_more_kept_graphs_change_nothing_and_save_their_second_pass(keep, backbo
     assert sum(seen) == 2 * 15 - min(15, keep // 4 * 4 if keep < 15 else 15)
 
 
+@pytest.mark.parametrize(("chunk", "keep"), [(2, 2), (2, 4), (4, 8)])
+def test_the_second_pass_sees_the_views_of_the_first(chunk, keep, monkeypatch, make_backbone):
+    """Also where draws of several images are not the draws of each: torch's streams move on by call, on a GPU by blocks, on the
+    CPU by 16 numbers, of which 3 x 18 x 18 is no multiple."""
+    backbone = make_backbone(size=18)
+    engine = FeatureEngine(backbone, [NOISY] * COPIES, chunk)
+    engine.keep = keep
+    seen = []
+    forward = type(backbone).forward
+    monkeypatch.setattr(type(backbone), "forward", lambda self, x: seen.append(x.detach()) or forward(self, x))
+    engine.step(Pixels(N, 18, torch.Generator().manual_seed(1)), objective, torch.Generator().manual_seed(7))
+    passes = -(-N * COPIES // chunk)
+    again = passes - keep // chunk
+    assert len(seen) == passes + again
+    assert all(torch.equal(*pair) for pair in zip(seen[passes - again : passes], seen[passes:], strict=True))
+
+
 def objective_of_one_view(z):
     return z.tanh().mean()
 
