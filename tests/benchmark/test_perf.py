@@ -137,6 +137,14 @@ def test_cases_beyond_the_budget_are_listed_as_not_run(tmp_path, monkeypatch, ca
     assert capsys.readouterr().out.count("not run: ") == len(SMOKE) - 1
 
 
+def test_a_missing_gpu_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SystemExit) as stopped:
+        perf.main(["--device", "cuda"])
+    assert stopped.value.code == 2
+    assert "torch finds no CUDA device here" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_beside_a_gpu_the_next_process_starts_before_the_present_one_is_measured(tmp_path, monkeypatch):
     """And the one that waits for a case that the budget left out is ended."""
     told, now = [], [0.0]
@@ -161,6 +169,7 @@ def test_beside_a_gpu_the_next_process_starts_before_the_present_one_is_measured
     monkeypatch.setattr(perf, "clock", lambda: now[0])
     monkeypatch.setattr(perf, "start", Waiting)
     monkeypatch.setattr(perf, "in_fresh_process", measure)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     args = perf._arguments(["--device", "cuda", "--out", str(tmp_path), "--budget-seconds", "60"])
     perf.run([Case(kind) for kind in ("steps", "probe", "decode", "launch")], args)
     assert told == ["start steps", "start probe", "measure steps", "start decode", "measure probe", "kill decode"]
