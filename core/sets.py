@@ -74,7 +74,7 @@ class DistilledSet:
                 raise ValueError(f"{n} images but {len(value)} {name}")
         if isinstance(self.images, Tensor) and n:
             low, high = self.images.aminmax()
-            if self.images.ndim != 4 or self.images.shape[1] != 3 or not (low >= 0 and high <= 1):
+            if self.images.ndim != 4 or self.images.shape[1] != 3 or low < 0 or high > 1:
                 shape = tuple(self.images.shape)
                 raise ValueError(f"images are (n, 3, h, w) in [0, 1], got {shape} in [{low:.3g}, {high:.3g}]")
 

@@ -214,7 +214,5 @@ def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
         return honest(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(
-        UserError, match=r"reading train-00000-of-00001.parquet needs pyarrow: pip install 'ddbench\[parquet\]'"
-    ):
+    with pytest.raises(UserError, match=r"reading train-00000-of-00001.parquet needs pyarrow: pip install 'pyarrow>=15'"):
         load(tmp_path)
