@@ -148,12 +148,12 @@ def features(case: Case, device: torch.device) -> Row:
         bank = FeatureBank(ArrayStore(Path(folder)), meter.phase, device, chunk)
         seconds = [_fill(bank, backbone, case, count) for count in (chunk, 2 * chunk)]
         count = chunk * max(3, min(100, round(case.aim / seconds[-1] * 2)))  # a number of its own: no entry is there
+        count = max(count, case.classes)  # random data has an image of each class
         with FlopCounterMode(display=False) as counter:
             backbone(torch.zeros(1, 3, backbone.spec.input_size, backbone.spec.input_size, device=device))
         before, cpu = meter.seconds["features"], -cpu_clock()
         _fill(bank, backbone, case, count)
         cpu += cpu_clock()
-        count = max(count, case.classes)  # each class has an image
     rate = count / (meter.seconds["features"] - before)
     return {
         "images_per_second": rate,

@@ -6,7 +6,7 @@ sense become cells with a reason, which the runner records as `unsupported` with
 
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -109,20 +109,26 @@ def grid(
 
 def evaluations_on(protocols: Sequence[Protocol], judges: Sequence[tuple[str, BackboneSpec]]) -> list[Evaluation]:
     """Every protocol on every eval backbone; protocols that use none stand once, at the end."""
-    bound = [evaluation_of(p, *judge) for judge in judges for p in protocols if p.uses_backbone]
-    return [*bound, *(evaluation_of(p) for p in protocols if not p.uses_backbone)]
+    asked = [(p.uses_backbone, evaluation_of(p)) for p in protocols]  # once each: what a protocol names is loaded for it
+    bound = [
+        replace(evaluation, eval_backbone=name, eval_backbone_spec=jsonable(card.to_json()))
+        for name, card in judges
+        for uses_backbone, evaluation in asked
+        if uses_backbone
+    ]
+    return [*bound, *(evaluation for uses_backbone, evaluation in asked if not uses_backbone)]
 
 
-def evaluation_of(protocol: Protocol, name: str | None = None, card: BackboneSpec | None = None) -> Evaluation:
-    """One protocol on the backbone with this spec string and card; both None for protocols that use no backbone."""
+def evaluation_of(protocol: Protocol) -> Evaluation:
+    """One protocol, on no backbone yet."""
     return Evaluation(
         protocol.name,
         spec_string(protocol),
         jsonable(resolved(protocol)),
         protocol.version,
-        name,
-        None if card is None else jsonable(card.to_json()),
-        _judging_fingerprint(protocol),
+        eval_backbone=None,
+        eval_backbone_spec=None,
+        judging_fingerprint=_judging_fingerprint(protocol),
     )
 
 

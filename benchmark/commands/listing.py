@@ -123,15 +123,12 @@ def _line(parameter: dict[str, Any]) -> str:
     if parameter.get("required"):
         line = f"{parameter['name']}: {parameter['type']} (required)"
     else:
-        default = parameter["default"]
-        shown = (
-            "none"
-            if default is None
-            else str(default).lower()
-            if isinstance(default, bool)
-            else default
-            if default != ""
-            else '""'
-        )
-        line = f"{parameter['name']} = {shown}   ({parameter['type']})"
+        line = f"{parameter['name']} = {_shown(parameter['default'])}   ({parameter['type']})"
     return f"{line}   {parameter['help']}".rstrip()
+
+
+def _shown(default: Any) -> Any:
+    """A default as a spec would write it."""
+    if default is None or isinstance(default, bool):
+        return str(default).lower()
+    return '""' if default == "" else default
