@@ -11,6 +11,7 @@ from ..core.errors import UserError
 from ..core.images import Pixels, Pyramid, initial_images
 from ..core.run import Run
 from .centroids import nearest_to_mean
+from .kmeans import nearest_to_clusters
 
 Images = Literal["pyramid", "pixels"]
 Init = Literal["noise", "centroid"]
@@ -38,8 +39,8 @@ class Parametrised(Protocol):
 def starting_images(method: Parametrised, backbone: Backbone, data: ImageData, ipc: int, run: Run) -> Pixels | Pyramid:
     """`ipc` images per class, class by class, on the run's device, as `method` asks for them.
 
-    `noise`: random, a pyramid growing from one pixel where `grow_every` is not 0. `centroid`: the real images nearest to each
-    class mean; a class with fewer images than `ipc` gives some twice.
+    `noise`: random, a pyramid growing from one pixel where `grow_every` is not 0. `centroid`: real images, those that `kmeans`
+    picks, which at IPC 1 are those of `centroids`; a class with fewer images than `ipc` gives some twice.
     """
     size, generator = backbone.spec.stage_size, run.generator("initial images")
     n = ipc * data.num_classes
@@ -53,7 +54,13 @@ def starting_images(method: Parametrised, backbone: Backbone, data: ImageData, i
 
 
 def nearest_in_class(z: Tensor, members: Tensor, ipc: int) -> Tensor:
-    """Indices `(ipc,)` of the rows of z `(n, d)` that are `members (n,)` and nearest to their mean, over again if too few."""
+    """Indices `(ipc,)` of the rows of z `(n, d)` that are `members (n,)` and nearest to the centres of `ipc` clusters of them.
+
+    One cluster has the mean as its centre. Where there are not more members than clusters they come nearest to the mean first,
+    and over again.
+    """
     indices = members.nonzero().flatten()
+    if 1 < ipc < len(indices):
+        return indices[nearest_to_clusters(z[indices], ipc)]
     order = indices[nearest_to_mean(z[indices], ipc)]
     return order.repeat(-(-ipc // len(order)))[:ipc]

@@ -75,7 +75,7 @@ class CLPDD(Method):
     bias: bool = True  # constant feature beside the backbone's
     normalise: bool = False  # L2-normalise features
     images: Images = "pyramid"  # parametrisation (LGM section 3.2)
-    init: Init = "centroid"  # start from the real images nearest to the class means
+    init: Init = "centroid"  # start from real images, those that `kmeans` picks (IPC 1: `centroids`); or noise
     augment: Augment = "flip+crop"  # views of the copies: none, or flip, crop, noise joined by +
     copies: Count = 2  # augmented copies of each image per step; none with augment=none
     real_views: Natural = 0  # augmented views per real image, beside its centre view, that the probes are scored on

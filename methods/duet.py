@@ -1,7 +1,8 @@
 """Duet: a method of ours for one image set that holds under every linear protocol, and on backbones it never saw.
 
 A set distilled through one closed-form probe shines under that probe, loses under others, and means little to any other
-backbone. Duet minimises three things over the same images X, which start from the real images X_0 nearest to the class means:
+backbone. Duet minimises three things over the same images X, which start from real images X_0, one for each k-means cluster
+of a class (IPC 1: the one nearest to its mean):
 
     L = sum over backbones [ L_copies + plain * L_centre ] / (1 + plain)  +  anchor * mean (X - X_0)^2
 

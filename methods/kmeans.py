@@ -26,6 +26,15 @@ def nearest_to_centres(z: Tensor, centres: Tensor) -> Tensor:
     return torch.tensor(chosen)
 
 
+def nearest_to_clusters(z: Tensor, count: int, restarts: int = 10) -> Tensor:
+    """Indices `(count,)` of the rows of z `(n, d)`, n >= count, nearest to the centres of `count` k-means clusters of them."""
+    from sklearn import cluster
+
+    starts: Any = restarts  # the stubs know only the string "auto"
+    model = cluster.KMeans(count, n_init=starts, random_state=0).fit(z.numpy())
+    return nearest_to_centres(z, torch.from_numpy(model.cluster_centers_).to(z))
+
+
 @METHODS.register("kmeans")
 @dataclass(frozen=True)
 class KMeans(Method):
@@ -40,11 +49,4 @@ class KMeans(Method):
         return Work(banked=("train",))
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
-        from sklearn import cluster
-
-        def pick(z: Tensor, count: int) -> Tensor:
-            starts: Any = self.restarts  # the stubs know only the string "auto"
-            model = cluster.KMeans(count, n_init=starts, random_state=0).fit(z.numpy())
-            return nearest_to_centres(z, torch.from_numpy(model.cluster_centers_).to(z))
-
-        return pick_per_class(backbone, data, ipc, run, pick)
+        return pick_per_class(backbone, data, ipc, run, lambda z, count: nearest_to_clusters(z, count, self.restarts))

@@ -72,7 +72,7 @@ class LGM(Method):
     augment: Augment = "flip+crop+noise"  # of real and synthetic images alike; none: centre crop of the stage size
     noise_mean: float = 0.0  # pixel units; 0.5 in the released code until 2026-03-31
     images: Images = "pyramid"  # parametrisation (section 3.2)
-    init: Init = "noise"  # or the real images nearest to the class means, which LGM does not do; with grow_every=0
+    init: Init = "noise"  # or centroid: real images, those that `kmeans` picks, which LGM does not do; with grow_every=0
     decorrelate: bool = True  # colour decorrelation (section 3.2)
     steps: Count = 5000
     lr: Positive = 0.002  # Adam, on the image parameters

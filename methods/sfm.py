@@ -66,7 +66,7 @@ class SFM(Method):
     copies: Count = 1  # augmented views of each image per step: one pass (abstract)
     real_views: Natural = 4  # augmented views per real image that the centres average over; 0: centre views
     images: Images = "pyramid"  # parametrisation (LGM section 3.2)
-    init: Init = "noise"  # or the real images nearest to the class means; with grow_every=0
+    init: Init = "noise"  # or real images, those that `kmeans` picks (IPC 1: `centroids`); with grow_every=0
     decorrelate: bool = True  # colour decorrelation (LGM section 3.2)
     steps: Count = 5000
     lr: Positive = 0.002  # Adam, on the image parameters
