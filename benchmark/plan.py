@@ -156,7 +156,7 @@ def _cell(
     cell = Cell(
         method=method.name,
         method_spec=spec_string(method),
-        method_version=method.version,
+        method_version=method.version_at(ipc or 1),
         params=jsonable(resolved(method)),
         distill_backbone=name,
         distill_backbone_spec=None if spec is None else jsonable(spec.to_json()),

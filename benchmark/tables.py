@@ -63,10 +63,10 @@ def check_comparable(group: Frame) -> None:
         found = sorted({str(value)[:12] for value in group[column].dropna()})
         if len(found) > 1:
             raise UserError(f"the records mix {what} ({', '.join(found)}); {cure}")
-    for kind in ("method", "protocol"):
-        for spec, versions in group.groupby(f"{kind}_spec")[f"{kind}_version"].unique().items():
-            if len(versions) > 1:
-                listed = ", ".join(str(v) for v in sorted(versions))
+    for kind, alike in (("method", ["method_spec", "ipc"]), ("protocol", ["protocol_spec"])):
+        for (spec, *_), part in group.groupby(alike, dropna=False):
+            if len(versions := sorted(part[f"{kind}_version"].unique())) > 1:
+                listed = ", ".join(str(v) for v in versions)
                 raise UserError(f"the records mix versions {listed} of {kind} {spec!r}; rerun the older ones")
     twice = group[group.duplicated(list(_CELL), keep=False)]
     for cell, rows in twice.groupby(list(_CELL), dropna=False, sort=False):

@@ -81,6 +81,10 @@ class Method:
         """Views through the backbone for a train split of `train` images; None where nobody knows."""
         return None
 
+    def version_at(self, ipc: int) -> int:
+        """The version of its sets of `ipc` images per class: `version`, where no change moved some of them alone."""
+        return self.version
+
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         """`ipc` images per class of `data`, distilled with `backbone`.
 

@@ -23,6 +23,12 @@ def refuse_growth_from_images(init: Init, grow_every: int) -> None:
         raise UserError(f"init={init} starts with all pyramid levels: give grow_every=0, or init=noise")
 
 
+def starts_from_clusters(init: Init, ipc: int) -> bool:
+    """Whether several real images per class are starting images: sets whose version is one higher, for before these were
+    the images nearest to the class mean, much alike."""
+    return init == "centroid" and ipc > 1
+
+
 class Parametrised(Protocol):
     """The parameters by which a method says how its images are stored and where they start."""
 

@@ -55,6 +55,10 @@ class Neighbors(Method):
         work = METHODS.create(self.of).work(train, classes, ipc)
         return None if work is None else replace(work, forward=work.forward + classes * ipc, banked=("train",))
 
+    def version_at(self, ipc: int) -> int:
+        """Rises with that of the method which distils first."""
+        return self.version + (0 if self.folder is not None else METHODS.create(self.of).version_at(ipc) - 1)
+
     def shortened(self, steps: int) -> Self:
         return replace(self, of=spec_string(METHODS.create(self.of).shortened(steps)))
 

@@ -28,7 +28,7 @@ from ..core.ridge import one_hot
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
 from ..core.views import CENTRE, Augment, View
-from ._synthetic import Images, Init, refuse_growth_from_images, starting_images
+from ._synthetic import Images, Init, refuse_growth_from_images, starting_images, starts_from_clusters
 
 
 def class_centres(z: Tensor, targets: Tensor) -> Tensor:
@@ -74,6 +74,9 @@ class SFM(Method):
 
     def __post_init__(self) -> None:
         refuse_growth_from_images(self.init, self.grow_every)
+
+    def version_at(self, ipc: int) -> int:
+        return self.version + starts_from_clusters(self.init, ipc)
 
     def work(self, train: int, classes: int, ipc: int) -> Work:
         random = View.parse(self.augment).random

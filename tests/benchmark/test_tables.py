@@ -123,6 +123,10 @@ def test_what_cannot_be_compared_is_never_mixed(change, message):
         tables([record(), record(seed=1, **change)])
 
 
+def test_a_method_may_have_another_version_at_another_ipc():
+    assert len(tables([record(ipc=1), record(ipc=10, method_version=2)])) == 2
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [({"device": "cuda:0", "precision": "bfloat16"}, "device and precision"), ({"params": {"tau": 1}}, "params")],
