@@ -18,6 +18,10 @@ anchors in feature space. Real features come from the bank, so a step costs one 
 With augmentation two probes share the images: one on all random copies together, with a stronger ridge, and one on the centre
 views, with a weaker one; their losses are added. The first is what a probe trained on augmented views meets, the second what
 a closed-form probe meets; either alone makes a set that fails under the other protocol.
+
+Claimed: about 14 times as fast as LGM with augmentation and under an eighth of its GPU memory on ImageNet-1k (abstract).
+Measured (docs/findings.md: mini zoo, IPC 1, 350 steps, one CPU core): 27 to 28 s and 44 to 51 MiB a set, LGM 102 to 113 s and
+135 to 158 MiB; ridge-probe 84.3 % on the digits and 39.1 % on CIFAR-10, random real images 58.6 and 19.9 %.
 """
 
 from collections.abc import Callable
