@@ -67,7 +67,8 @@ def check_comparable(group: Frame) -> None:
         for (spec, *_), part in group.groupby(alike, dropna=False):
             if len(versions := sorted(part[f"{kind}_version"].unique())) > 1:
                 listed = ", ".join(str(v) for v in versions)
-                raise UserError(f"the records mix versions {listed} of {kind} {spec!r}; rerun the older ones")
+                cure = "older and newer code share a folder: run it into another --out"
+                raise UserError(f"the records mix versions {listed} of {kind} {spec!r}; {cure}")
     twice = group[group.duplicated(list(_CELL), keep=False)]
     for cell, rows in twice.groupby(list(_CELL), dropna=False, sort=False):
         apart = [name for name in _APART if name in rows and rows[name].astype(str).nunique() > 1]

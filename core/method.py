@@ -45,7 +45,7 @@ class Method:
             def distill(self, backbone, data, ipc, *, run=Run()): ...
 
     `distill` prints nothing, writes no files and reads no clock. `version` rises with every change that can move a set, so
-    that results of the older code are neither reused nor mixed in.
+    that results of the older code are neither reused nor mixed in; where it moves the sets of some IPC alone, `version_at`.
     """
 
     name: str

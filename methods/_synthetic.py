@@ -23,10 +23,13 @@ def refuse_growth_from_images(init: Init, grow_every: int) -> None:
         raise UserError(f"init={init} starts with all pyramid levels: give grow_every=0, or init=noise")
 
 
-def starts_from_clusters(init: Init, ipc: int) -> bool:
-    """Whether several real images per class are starting images: sets whose version is one higher, for before these were
-    the images nearest to the class mean, much alike."""
-    return init == "centroid" and ipc > 1
+def version_of_start(version: int, init: Init, ipc: int) -> int:
+    """The version of sets of `ipc` images per class, for a method of `version` whose images start as `init` says.
+
+    It is one higher for several real images per class: first these were the ones nearest to the class mean, now they are those
+    that `kmeans` picks. At IPC 1, and from noise, nothing changed.
+    """
+    return version + (init == "centroid" and ipc > 1)
 
 
 class Parametrised(Protocol):

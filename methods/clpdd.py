@@ -43,7 +43,7 @@ from ..core.ridge import add_bias, mean_diagonal, one_hot, solve_ridge
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
 from ..core.views import CENTRE, Augment, View
-from ._synthetic import Images, Init, refuse_growth_from_images, starting_images, starts_from_clusters
+from ._synthetic import Images, Init, refuse_growth_from_images, starting_images, version_of_start
 
 
 def probe_features(z: Tensor, normalise: bool, bias: bool, bias_scale: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ class CLPDD(Method):
         refuse_growth_from_images(self.init, self.grow_every)
 
     def version_at(self, ipc: int) -> int:
-        return self.version + starts_from_clusters(self.init, ipc)
+        return version_of_start(self.version, self.init, ipc)
 
     def work(self, train: int, classes: int, ipc: int) -> Work:
         views = self.steps * classes * ipc * len(self.views())

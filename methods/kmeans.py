@@ -1,5 +1,6 @@
 """Real images nearest to the k-means centres of their class, k = IPC, by scikit-learn."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -29,9 +30,12 @@ def nearest_to_centres(z: Tensor, centres: Tensor) -> Tensor:
 def nearest_to_clusters(z: Tensor, count: int, restarts: int = 10) -> Tensor:
     """Indices `(count,)` of the rows of z `(n, d)`, n >= count, nearest to the centres of `count` k-means clusters of them."""
     from sklearn import cluster
+    from sklearn.exceptions import ConvergenceWarning
 
     starts: Any = restarts  # the stubs know only the string "auto"
-    model = cluster.KMeans(count, n_init=starts, random_state=0).fit(z.numpy())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters: equal centres take equal rows
+        model = cluster.KMeans(count, n_init=starts, random_state=0).fit(z.numpy())
     return nearest_to_centres(z, torch.from_numpy(model.cluster_centers_).to(z))
 
 

@@ -40,7 +40,7 @@ from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
 from ..core.transfer import to_device
 from ..core.views import CENTRE, Augment, View
-from ._synthetic import Images, Init, refuse_growth_from_images, starting_images, starts_from_clusters
+from ._synthetic import Images, Init, refuse_growth_from_images, starting_images, version_of_start
 
 Head = tuple[Tensor, Tensor]  # weights (k, d), biases (k,)
 
@@ -89,7 +89,7 @@ class LGM(Method):
         refuse_growth_from_images(self.init, self.grow_every)
 
     def version_at(self, ipc: int) -> int:
-        return self.version + starts_from_clusters(self.init, ipc)
+        return version_of_start(self.version, self.init, ipc)
 
     def work(self, train: int, classes: int, ipc: int) -> Work:
         random = View.parse(self.augment).random

@@ -52,6 +52,13 @@ def test_a_method_without_a_backbone_has_one_cell_for_all_of_them(planned):
     assert [e.eval_backbone for e in cell.evaluations] == FOUR
 
 
+def test_a_cell_has_the_version_of_its_ipc(planned):
+    cells = planned(["clpdd", "full"], ["fake_net"], ipc=[1, 10])
+    assert {(cell.method, cell.ipc, cell.method_version) for cell in cells} == {
+        ("clpdd", 1, 1), ("clpdd", 10, 2), ("full", None, 1),
+    }  # fmt: skip
+
+
 def test_controls_join_once_and_the_ceiling_needs_one_ipc_and_one_seed(planned):
     cells = planned(controls=True, ipc=[1, 2], seeds=[0, 1])
     assert (count(cells, "random"), count(cells, "full")) == (4, 1)

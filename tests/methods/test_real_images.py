@@ -8,7 +8,7 @@ import torch
 from ddbench.core.method import METHODS
 from ddbench.methods.centroids import nearest_to_mean
 from ddbench.methods.herding import herd
-from ddbench.methods.kmeans import nearest_to_centres
+from ddbench.methods.kmeans import nearest_to_centres, nearest_to_clusters
 
 PICKERS = ["random", "centroids", "herding", "kmeans"]
 
@@ -35,6 +35,13 @@ def test_herding_is_greedy_on_the_running_mean():
 def test_centres_get_distinct_nearest_rows():
     z = torch.tensor([[0.0], [1.0], [10.0]])
     assert nearest_to_centres(z, torch.tensor([[0.1], [0.2], [9.0]])).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("count", [3, 5, 7])
+def test_clusters_of_equal_images_give_distinct_rows(count):
+    """Without a warning, which is an error here."""
+    z = torch.tensor([[0.0], [0.0], [0.0], [5.0], [5.0], [9.0], [9.0]])
+    assert len(set(nearest_to_clusters(z, count).tolist())) == count
 
 
 def test_kmeans_with_one_cluster_is_the_centroid(backbone, data, run):

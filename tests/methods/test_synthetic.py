@@ -47,8 +47,9 @@ def test_sets_that_start_from_several_real_images_per_class_have_a_version_of_th
 
 
 def test_a_class_with_too_few_images_starts_with_some_twice():
-    z = torch.tensor([[0.0], [1.0], [1.1], [9.0]])
-    assert nearest_in_class(z, torch.tensor([False, True, True, True]), 5).tolist() == [2, 1, 3, 2, 1]
+    z, members = torch.tensor([[0.0], [1.0], [1.1], [9.0]]), torch.tensor([False, True, True, True])
+    assert nearest_in_class(z, members, 3).tolist() == [2, 1, 3]
+    assert nearest_in_class(z, members, 5).tolist() == [2, 1, 3, 2, 1]
 
 
 @pytest.mark.parametrize("method", ["clpdd", "lgm", "sfm"])
