@@ -11,7 +11,7 @@ from ..core.errors import UserError
 from ..core.images import Pixels, Pyramid, initial_images
 from ..core.run import Run
 from .centroids import nearest_to_mean
-from .kmeans import nearest_to_clusters
+from .kmeans import KMeans, nearest_to_clusters
 
 Images = Literal["pyramid", "pixels"]
 Init = Literal["noise", "centroid"]
@@ -70,6 +70,6 @@ def nearest_in_class(z: Tensor, members: Tensor, ipc: int) -> Tensor:
     """
     indices = members.nonzero().flatten()
     if 1 < ipc < len(indices):
-        return indices[nearest_to_clusters(z[indices], ipc)]
+        return indices[nearest_to_clusters(z[indices], ipc, KMeans.restarts)]
     order = indices[nearest_to_mean(z[indices], ipc)]
     return order.repeat(-(-ipc // len(order)))[:ipc]

@@ -27,7 +27,7 @@ def nearest_to_centres(z: Tensor, centres: Tensor) -> Tensor:
     return torch.tensor(chosen)
 
 
-def nearest_to_clusters(z: Tensor, count: int, restarts: int = 10) -> Tensor:
+def nearest_to_clusters(z: Tensor, count: int, restarts: int) -> Tensor:
     """Indices `(count,)` of the rows of z `(n, d)`, n >= count, nearest to the centres of `count` k-means clusters of them."""
     from sklearn import cluster
     from sklearn.exceptions import ConvergenceWarning

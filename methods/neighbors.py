@@ -57,7 +57,8 @@ class Neighbors(Method):
 
     def version_at(self, ipc: int) -> int:
         """Rises with that of the method which distils first."""
-        return self.version + (0 if self.folder is not None else METHODS.create(self.of).version_at(ipc) - 1)
+        first = 1 if self.folder is not None else METHODS.create(self.of).version_at(ipc)
+        return self.version + first - 1
 
     def shortened(self, steps: int) -> Self:
         return replace(self, of=spec_string(METHODS.create(self.of).shortened(steps)))
