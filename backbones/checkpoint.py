@@ -22,7 +22,7 @@ from ._weights import State, file_sha256, load_state, read_state, state_sha256
 
 @BACKBONES.register("checkpoint")
 @dataclass(frozen=True)
-class Checkpoint(BackboneSource):
+class CheckpointFile(BackboneSource):
     """Every key of the network must be in the file and the other way round; only the classifier's keys are left out."""
 
     file: str  # .safetensors, or .pth with nothing but tensors

@@ -20,13 +20,14 @@ from torch import Tensor
 from .ahead import ReadAhead
 from .backbone import Backbone
 from .data import ImageData, Split, index_chunks
+from .encode import own_part, view_features
 from .errors import UserError
 from .parallel import agreed, everywhere, rank, wait_for_all
+from .phases import Phase, untimed
 from .precision import precision
-from .real import own_part, view_features
-from .run import CPU, Phase, _untimed, derive_seed
+from .seeds import derive_seed
 from .store import ArrayStore, Rows, default_cache
-from .transfer import Readback
+from .transfer import CPU, Readback
 from .views import CENTRE, View, sample
 
 
@@ -35,7 +36,7 @@ class FeatureBank:
     """Features of the splits of a dataset under a backbone, from a content-addressed store."""
 
     store: ArrayStore = field(default_factory=lambda: ArrayStore(default_cache() / "features"))
-    phase: Phase = _untimed
+    phase: Phase = untimed
     device: torch.device = CPU
     chunk: int = 256
     keys: list[str] = field(default_factory=list)  # entries asked for so far, in order

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from .ahead import ReadAhead
 from .backbone import Backbone
-from .data import Split, stage
-from .parallel import gather, shard
+from .data import Split
+from .encode import own_part, view_features
 from .run import Run
 from .transfer import to_device
-from .views import View, ViewParams, apply, sample, skip_noise
+from .views import View, sample
 
 # Features up to this share of the free GPU memory stay on the GPU; larger ones are gathered on the host, batch by batch.
 _RESIDENT_SHARE = 0.25
@@ -62,32 +62,6 @@ class RealBatches:
         first = self.counts.cumsum(0) - self.counts
         within = (torch.rand(self.size, generator=generator, dtype=torch.float64) * self.counts[classes]).long()
         return self.order[first[classes] + within]
-
-
-@torch.no_grad()
-def view_features(backbone: Backbone, images: Tensor, view: View, params: ViewParams, noise: torch.Generator) -> Tensor:
-    """Features `(k, d)` of one view of each of k real images, shared out over all processes.
-
-    `images` are those of this process, uint8 at `own_part` of the k; `params` holds all k views, and `noise` (on the
-    backbone's device) draws for all of them in every process.
-    """
-    spec, count = backbone.spec, len(params.theta)
-    own = shard(count)
-    device = backbone.mean.device
-    staged = stage(to_device(images, device), spec.stage_size)
-    mine = ViewParams(to_device(params.theta[own], device), to_device(params.noisy[own], device))
-    skip_noise(view, noise, own.start, spec.input_size)
-    if len(staged):
-        features = backbone(apply(view, staged, mine, spec.input_size, noise)).float()
-    else:  # more processes than images
-        features = torch.empty(0, spec.dim, device=device)
-    skip_noise(view, noise, count - own.stop, spec.input_size)
-    return gather(features, count)
-
-
-def own_part(chunks: Sequence[Tensor]) -> list[Tensor]:
-    """This process's shard of each chunk of indices."""
-    return [indices[shard(len(indices))] for indices in chunks]
 
 
 @dataclass

@@ -1,36 +1,23 @@
 """What the harness lends to a method or protocol for one run: seed, device, feature bank, progress, phases."""
 
-import hashlib
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from .bank import FeatureBank
 from .checkpoint import Checkpoint, Stream, Streams
+from .phases import Phase, untimed
+from .seeds import derive_seed
+from .transfer import CPU
 
-if TYPE_CHECKING:
-    from .bank import FeatureBank
-
-CPU = torch.device("cpu")
 NO_CHECKPOINT = Checkpoint()
 Progress = Callable[[int, int, float | None], None]  # step (from 1), number of steps, loss
-Phase = Callable[[str], AbstractContextManager[Any]]
 
 
 def _silent(step: int, steps: int, loss: float | None) -> None:
     pass
-
-
-def _untimed(name: str) -> AbstractContextManager[None]:
-    return nullcontext()
-
-
-def _default_bank() -> "FeatureBank":
-    from .bank import FeatureBank
-
-    return FeatureBank()
 
 
 @dataclass(frozen=True)
@@ -43,9 +30,9 @@ class Run:
 
     seed: int = 0
     device: torch.device = CPU
-    bank: "FeatureBank" = field(default_factory=_default_bank)
+    bank: FeatureBank = field(default_factory=FeatureBank)
     progress: Progress = _silent
-    phase: Phase = _untimed
+    phase: Phase = untimed
     chunk: int | None = None  # views per backbone pass; None: 256, and on a GPU what fits for back-propagation
     facts: dict[str, Any] = field(default_factory=dict)  # what the run found out about itself, for the record
     checkpoint: Checkpoint = NO_CHECKPOINT  # keeps the state of long loops; the default keeps nothing
@@ -62,9 +49,3 @@ class Run:
     def chunk_size(self) -> int:
         """Views per backbone pass. 256 on the CPU is past the point where larger chunks gain speed for 32-pixel inputs."""
         return self.chunk or 256
-
-
-def derive_seed(seed: int, purpose: str) -> int:
-    """A 63-bit seed from (seed, purpose), the same on every machine."""
-    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1

@@ -107,7 +107,7 @@ class ResNet18(ResNet):
 
 
 @dataclass(frozen=True)
-class Timm:
+class TimmStudent:
     """A timm network without its classifier, with random weights."""
 
     model: str  # timm name
@@ -120,10 +120,10 @@ class Timm:
         return timm.create_model(self.model, pretrained=False, num_classes=0)
 
 
-FAMILIES: dict[str, Any] = {"convnet": ConvNet, "resnet10": ResNet10, "resnet18": ResNet18, "timm": Timm}
+FAMILIES: dict[str, Any] = {"convnet": ConvNet, "resnet10": ResNet10, "resnet18": ResNet18, "timm": TimmStudent}
 
 
-def family(spec: str) -> ConvNet | ResNet | Timm:
+def family(spec: str) -> ConvNet | ResNet | TimmStudent:
     """The architecture of a spec. Raises `UserError` for an unknown family or wrong parameters."""
     name, values = parse_spec(spec)
     if name not in FAMILIES:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+CPU = torch.device("cpu")
+
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """The tensor on `device`; from the host to a GPU through pinned memory."""

@@ -16,7 +16,7 @@ FeaturesAt = Callable[[int, Tensor], Tensor]  # epoch, indices (seeds, batch) ->
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ProbeRecipe:
     """Training of a linear probe: Adam at `lr`, cosine to 0 over `epochs` stepped per epoch, batches of `batch`."""
 
     lr: float
@@ -31,7 +31,7 @@ def new_heads(dim: int, num_classes: int, seeds: list[torch.Generator]) -> tuple
 
 
 def train_heads(
-    heads: tuple[Tensor, Tensor], features_at: FeaturesAt, targets: Tensor, recipe: Recipe, orders: list[torch.Generator]
+    heads: tuple[Tensor, Tensor], features_at: FeaturesAt, targets: Tensor, recipe: ProbeRecipe, orders: list[torch.Generator]
 ) -> tuple[Tensor, Tensor]:
     """Train s heads `(s, k, d)`, `(s, k)` by cross-entropy on targets `(n, k)`; each seed shuffles with its own stream.
 

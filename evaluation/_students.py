@@ -106,7 +106,9 @@ def fine_tune(
 
 
 @torch.no_grad()
-def accuracies(student: Student, classifiers: Sequence[Callable[[Tensor], Tensor]], split: Split, size: int) -> list[float]:
+def classifier_accuracies(
+    student: Student, classifiers: Sequence[Callable[[Tensor], Tensor]], split: Split, size: int
+) -> list[float]:
     """Top-1 in percent of each classifier (features -> logits) on all images of a split; one pass for all of them."""
     student.eval()
     device = student.head.weight.device

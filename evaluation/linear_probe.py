@@ -24,7 +24,7 @@ from ..core.transfer import to_device
 from ..core.views import Augment, View, apply, sample
 from ._features import class_targets, no_class_targets, set_features
 from ._groups import judged
-from ._heads import FeaturesAt, Recipe, accuracies, head_hits, new_heads, train_heads
+from ._heads import FeaturesAt, ProbeRecipe, accuracies, head_hits, new_heads, train_heads
 
 Heads = tuple[Tensor, Tensor]
 
@@ -35,7 +35,7 @@ def seed_streams(run: Run, seeds: int, purpose: str) -> list[torch.Generator]:
 
 
 def trained_heads(
-    backbone: Backbone, dset: DistilledSet, features_at: FeaturesAt, recipe: Recipe, seeds: int, run: Run
+    backbone: Backbone, dset: DistilledSet, features_at: FeaturesAt, recipe: ProbeRecipe, seeds: int, run: Run
 ) -> Heads:
     """One head per probe seed, trained on the set's class targets; weights and batch orders start from its own streams."""
     weight, bias = new_heads(backbone.spec.dim, dset.num_classes, seed_streams(run, seeds, "head"))
@@ -101,7 +101,7 @@ class LinearProbe(Protocol):
         def features_at(epoch: int, indices: Tensor) -> Tensor:
             return torch.cat([pool.at(epoch, own) for pool, own in zip(pools, indices.chunk(len(pools)), strict=True)])
 
-        recipe = Recipe(self.lr, epochs, min(self.batch, len(dset)))
+        recipe = ProbeRecipe(self.lr, epochs, min(self.batch, len(dset)))
         weight, bias = trained_heads(backbone, dset, features_at, recipe, self.seeds, run)
         unscaled = [own / pool.scale for pool, own in zip(pools, weight.chunk(len(pools)), strict=True)]
         return test_accuracy((torch.cat(unscaled), bias), backbone, data, run)
@@ -150,7 +150,7 @@ class LGMProbe(Protocol):
     def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:
         small = isinstance(dset.images, Tensor)
         batch = min(self.batch if small else self.full_batch, len(dset))
-        recipe = Recipe(self.base_lr * batch / 256, self.epochs if small else self.full_epochs, batch)
+        recipe = ProbeRecipe(self.base_lr * batch / 256, self.epochs if small else self.full_epochs, batch)
         noise = [run.generator(f"noise of probe seed {k}", run.device) for k in range(self.seeds)]
         held = resident([dset.images], run.device)[0] if isinstance(dset.images, Tensor) else None
         live = _LiveViews(backbone, dset, held, View.parse(self.augment), seed_streams(run, self.seeds, "views"), noise, run)

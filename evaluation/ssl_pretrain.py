@@ -26,12 +26,13 @@ from ..core.data import DATASETS, ImageData
 from ..core.errors import UserError
 from ..core.method import PROTOCOLS, Evaluation, Protocol, StudentWork, Work
 from ..core.params import AfterValidator, Count, NonNegative
-from ..core.run import Run, derive_seed
+from ..core.run import Run
+from ..core.seeds import derive_seed
 from ..core.sets import DistilledSet
 from ..core.store import Rows
 from ..core.students import Student, StudentSpec, build_student, flat_state, set_flat_state
 from ._lbfgs import fit_probe
-from ._students import Recipe, accuracies, balanced_subset, fine_tune, imitate, student_features
+from ._students import Recipe, balanced_subset, classifier_accuracies, fine_tune, imitate, student_features
 
 RECIPES = {
     "mkdt": Recipe(lr=0.1, weight_decay=1e-4, epochs=20, learned_rate=True),
@@ -158,7 +159,7 @@ class SSLPretrain(Protocol):
             chosen = self.labelled(data, share, seed, run)
             features = student_features(student, data.train, chosen, self.size)
             probes.append(fit_probe(features, data.train.labels[chosen].to(run.device), data.num_classes, self.decay))
-        return accuracies(student, probes, data.test, self.size)
+        return classifier_accuracies(student, probes, data.test, self.size)
 
     def tune(self, student_of: StudentOf, data: ImageData, shares: list[float], seed: int, run: Run) -> list[float]:
         """Test accuracy in percent after fine-tuning the whole student, afresh for each share of labels."""
@@ -168,7 +169,7 @@ class SSLPretrain(Protocol):
             student, chosen = student_of(), self.labelled(data, share, seed, run)
             generator = run.generator(f"fine-tuning of student {seed}")
             classifier = fine_tune(student, data.train, chosen, data.num_classes, self.size, recipe, generator)
-            found += accuracies(student, [classifier], data.test, self.size)
+            found += classifier_accuracies(student, [classifier], data.test, self.size)
         return found
 
     @staticmethod

@@ -13,7 +13,7 @@ from ..core.run import Run
 from .centroids import nearest_to_mean
 from .kmeans import KMeans, nearest_to_clusters
 
-Images = Literal["pyramid", "pixels"]
+Parametrisation = Literal["pyramid", "pixels"]
 Init = Literal["noise", "centroid"]
 
 
@@ -36,7 +36,7 @@ class Parametrised(Protocol):
     """The parameters by which a method says how its images are stored and where they start."""
 
     @property
-    def images(self) -> Images: ...
+    def images(self) -> Parametrisation: ...
     @property
     def init(self) -> Init: ...
     @property

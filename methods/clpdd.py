@@ -43,7 +43,7 @@ from ..core.ridge import add_bias, mean_diagonal, one_hot, solve_ridge
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
 from ..core.views import CENTRE, Augment, View
-from ._synthetic import Images, Init, refuse_growth_from_images, starting_images, version_of_start
+from ._synthetic import Init, Parametrisation, refuse_growth_from_images, starting_images, version_of_start
 
 
 def probe_features(z: Tensor, normalise: bool, bias: bool, bias_scale: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ class CLPDD(Method):
     plain: NonNegative = 4.0  # weight of the centre-view probe beside the other one; 0: augmented copies only
     bias: bool = True  # constant feature beside the backbone's
     normalise: bool = False  # L2-normalise features
-    images: Images = "pyramid"  # parametrisation (LGM section 3.2)
+    images: Parametrisation = "pyramid"  # parametrisation (LGM section 3.2)
     init: Init = "centroid"  # start from real images, those that `kmeans` picks (IPC 1: `centroids`); or noise
     augment: Augment = "flip+crop"  # views of the copies: none, or flip, crop, noise joined by +
     copies: Count = 2  # augmented copies of each image per step; none with augment=none

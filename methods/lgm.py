@@ -40,7 +40,7 @@ from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
 from ..core.transfer import to_device
 from ..core.views import CENTRE, Augment, View
-from ._synthetic import Images, Init, refuse_growth_from_images, starting_images, version_of_start
+from ._synthetic import Init, Parametrisation, refuse_growth_from_images, starting_images, version_of_start
 
 Head = tuple[Tensor, Tensor]  # weights (k, d), biases (k,)
 
@@ -75,7 +75,7 @@ class LGM(Method):
     copies: Count = 10  # views of each synthetic image per step (3 for ImageNet-1k in the paper); 1 with augment=none
     augment: Augment = "flip+crop+noise"  # of real and synthetic images alike; none: centre crop of the stage size
     noise_mean: float = 0.0  # pixel units; 0.5 in the released code until 2026-03-31
-    images: Images = "pyramid"  # parametrisation (section 3.2)
+    images: Parametrisation = "pyramid"  # parametrisation (section 3.2)
     init: Init = "noise"  # or centroid: real images, those that `kmeans` picks, which LGM does not do; with grow_every=0
     decorrelate: bool = True  # colour decorrelation (section 3.2)
     steps: Count = 5000

@@ -29,7 +29,7 @@ from ..core.ridge import one_hot
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
 from ..core.views import CENTRE, Augment, View
-from ._synthetic import Images, Init, refuse_growth_from_images, starting_images, version_of_start
+from ._synthetic import Init, Parametrisation, refuse_growth_from_images, starting_images, version_of_start
 
 
 def class_centres(z: Tensor, targets: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class SFM(Method):
     augment: Augment = "flip+crop+noise"  # of synthetic images, and of real ones where real_views > 0; none: centre crop
     copies: Count = 1  # augmented views of each image per step: one pass (abstract)
     real_views: Natural = 4  # augmented views per real image that the centres average over; 0: centre views
-    images: Images = "pyramid"  # parametrisation (LGM section 3.2)
+    images: Parametrisation = "pyramid"  # parametrisation (LGM section 3.2)
     init: Init = "noise"  # or real images, those that `kmeans` picks (IPC 1: `centroids`); with grow_every=0
     decorrelate: bool = True  # colour decorrelation (LGM section 3.2)
     steps: Count = 5000

@@ -13,7 +13,7 @@ from ddbench.core.method import METHODS, PROTOCOLS
 from ddbench.core.views import View
 from ddbench.evaluation import linear_probe
 from ddbench.evaluation._features import class_targets, set_features
-from ddbench.evaluation._heads import Recipe, new_heads, train_heads
+from ddbench.evaluation._heads import ProbeRecipe, new_heads, train_heads
 from ddbench.evaluation.linear_probe import LinearProbe, feature_scale
 
 PROBE = LinearProbe(epochs=20, full_epochs=4, batch=5, lr=0.03, view_budget=20, augment="flip+crop+noise")
@@ -31,7 +31,7 @@ def alone(seed, pool_of, backbone, data, dset, run):
     weight, bias = train_heads(
         new_heads(backbone.spec.dim, dset.num_classes, streams["head"]),
         lambda epoch, indices: features[epoch % copies][indices] / scale,
-        class_targets(dset), Recipe(PROBE.lr, epochs, PROBE.batch), streams["order"],
+        class_targets(dset), ProbeRecipe(PROBE.lr, epochs, PROBE.batch), streams["order"],
     )  # fmt: skip
     return weight[0] / scale, bias[0]
 

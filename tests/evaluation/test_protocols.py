@@ -12,7 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from ddbench.core.data import to_float
 from ddbench.core.method import METHODS, PROTOCOLS
 from ddbench.core.sets import DistilledSet
-from ddbench.evaluation._heads import Recipe, accuracies, head_hits, new_heads, train_heads
+from ddbench.evaluation._heads import ProbeRecipe, accuracies, head_hits, new_heads, train_heads
 from ddbench.evaluation.linear_probe import LGMProbe, LinearProbe, seed_streams
 from ddbench.evaluation.ridge_probe import RidgePath, RidgeProbe, validation_indices
 
@@ -101,7 +101,7 @@ def test_batched_heads_are_the_heads_trained_one_by_one():
     """Each seed alone, with torch's Linear, Adam and cosine scheduler, takes the same steps."""
     z = torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
     targets = F.one_hot(torch.arange(7) % 3, 3).float()
-    recipe = Recipe(lr=0.05, epochs=6, batch=3)
+    recipe = ProbeRecipe(lr=0.05, epochs=6, batch=3)
 
     def streams(purpose):
         return [torch.Generator().manual_seed(hash((purpose, k)) % 1000) for k in range(3)]
