@@ -30,7 +30,7 @@ def names(file: Path) -> str:
 
 @pytest.mark.parametrize("package", [ddbench.benchmark, ddbench.core, ddbench.methods])
 def test_a_top_level_folder_is_a_package_of_the_namespace(package):
-    assert Path(package.__file__).parent == ROOT / package.__name__.rpartition(".")[2]
+    assert Path(package.__file__).resolve().parent == ROOT / package.__name__.rpartition(".")[2]
 
 
 @pytest.mark.parametrize("file", FILES, ids=names)
