@@ -77,11 +77,13 @@ class LiveBatches:
     view: View
     size: int
     run: Run
+    balanced: bool = False  # every batch has as many images of each class, up to one; an epoch sees the smallest class once
     order: Tensor | None = field(default=None, init=False)  # of the epoch
 
     def __post_init__(self) -> None:
-        self.size = min(self.size, len(self.split))
-        self.per_epoch = len(self.split) // self.size
+        epoch = len(epoch_order(self.split.labels, self.balanced, torch.Generator()))
+        self.size = min(self.size, epoch)
+        self.per_epoch = epoch // self.size
         self.generator = self.run.generator("real views")  # orders and views
         self.epoch = self.run.generator("real epoch")  # where `generator` stood when the epoch began
         self.noise = self.run.generator("real noise", self.run.device)
@@ -102,17 +104,33 @@ class LiveBatches:
         place = step % self.per_epoch
         if place == 0:
             self.epoch.set_state(self.generator.get_state())
-            self.order = torch.randperm(len(self.split), generator=self.generator)
+            self.order = self._shuffled(self.generator)
         elif self.order is None:
-            self.order = torch.randperm(len(self.split), generator=self.epoch.clone_state())
+            self.order = self._shuffled(self.epoch.clone_state())
         return self._at(place, self.order)
 
     def _next(self, step: int) -> Tensor:
         """What `_batch` will give for the step after this one, whose views are drawn; no stream moves."""
         place = (step + 1) % self.per_epoch
         if place == 0 or self.order is None:
-            return self._at(place, torch.randperm(len(self.split), generator=self.generator.clone_state()))
+            return self._at(place, self._shuffled(self.generator.clone_state()))
         return self._at(place, self.order)
 
     def _at(self, place: int, order: Tensor) -> Tensor:
         return order[place * self.size : (place + 1) * self.size]
+
+    def _shuffled(self, generator: torch.Generator) -> Tensor:
+        return epoch_order(self.split.labels, self.balanced, generator)
+
+
+def epoch_order(labels: Tensor, balanced: bool, generator: torch.Generator) -> Tensor:
+    """The images of labels `(n,)` in random order; `balanced`: a random part of them, one of each class after the other, as
+    often as the smallest class that occurs allows."""
+    order = torch.randperm(len(labels), generator=generator)
+    if not balanced:
+        return order
+    by_class = order[labels[order].argsort(stable=True)]
+    counts = labels.unique(return_counts=True)[1]
+    rounds = int(counts.min())
+    first = counts.cumsum(0) - counts
+    return by_class[(first[:, None] + torch.arange(rounds)).T.flatten()]

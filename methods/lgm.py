@@ -12,12 +12,19 @@ the features Z, the softmax outputs P and the one-hot labels Y,
 
 so no double backward pass is needed. Where the paper and its released code disagree, the default is the released code.
 
+Its regime: a head of std `head_std` has outputs of std `head_std` times the norm of the features. Below about 1 the softmax is
+near uniform and the gradient compares class means; far above it is saturated (SqueezeNet's features of norm 775: outputs of std
+8). `logit_std` states the std of the outputs instead, whatever the backbone (ours). To first order the gradient holds only
+differences of class means, which leave the mean of all classes free; `mean_weight` prices it (ours). Released real batches are
+not balanced over classes, synthetic ones are: `balanced` balances both (ours).
+
 Claimed: 87.2 % on ImageNet-100 and 67.9 % on ImageNet-1k, means of four ViT-B at IPC 1 (table 1). Measured (docs/findings.md:
 mini zoo, IPC 1, 350 steps, ten copies, one CPU core): 102 to 113 s and 135 to 158 MiB a set; linear-probe 26.9 % on the digits
 and 27.0 % on CIFAR-10, real images nearest to the class means 59.3 and 25.1 %.
 
-Deviation: the released code crops real images at random along their longer side before it augments them; here datasets hold the
-centre square, so that the ends of long images are never seen.
+Deviations: the released code crops real images at random along their longer side before it augments them; here datasets hold
+the centre square, so that the ends of long images are never seen. It makes 5,001 updates and adds pyramid levels after 201,
+401, ... of them; here 5,000 are made, and levels are added after 200, 400, ...
 """
 
 from collections.abc import Callable
@@ -33,13 +40,14 @@ from ..core.data import ImageData
 from ..core.engine import FeatureEngine, Objective
 from ..core.method import METHODS, Method, Work
 from ..core.optimise import Schedule, optimise
-from ..core.params import Count, Natural, Positive
+from ..core.params import Count, Natural, NonNegative, Positive
 from ..core.real import LiveBatches, RealBatches
-from ..core.ridge import one_hot
+from ..core.ridge import mean_diagonal, one_hot
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
 from ..core.transfer import to_device
 from ..core.views import CENTRE, Augment, View
+from ._statistics import MeanTerm, real_centres
 from ._synthetic import Init, Parametrisation, refuse_growth_from_images, starting_images, version_of_start
 
 Head = tuple[Tensor, Tensor]  # weights (k, d), biases (k,)
@@ -72,6 +80,7 @@ class LGM(Method):
     """Linear gradient matching: synthetic images whose probe gradients point where real ones do."""
 
     head_std: Positive | None = 0.01  # released code; 1.0 in section 3.1, none = torch's default as in A.1
+    logit_std: Positive | None = None  # std of the head's outputs on real features, in the place of head_std; none: as released
     copies: Count = 10  # views of each synthetic image per step (3 for ImageNet-1k in the paper); 1 with augment=none
     augment: Augment = "flip+crop+noise"  # of real and synthetic images alike; none: centre crop of the stage size
     noise_mean: float = 0.0  # pixel units; 0.5 in the released code until 2026-03-31
@@ -84,6 +93,8 @@ class LGM(Method):
     real: Literal["live", "bank"] = "live"  # augment real images at every step, or draw from banked views
     real_views: Count = 4  # views per real image in the bank
     real_batch: Natural = 0  # real images per step; 0: as many as synthetic views (A.1). From the bank, more cost little
+    balanced: bool = False  # as many real images of each class per step; false: drawn whatever their class, as released
+    mean_weight: NonNegative = 0.0  # price on the distance of the set's mean feature to the real one, 0 as released
 
     def __post_init__(self) -> None:
         refuse_growth_from_images(self.init, self.grow_every)
@@ -95,7 +106,7 @@ class LGM(Method):
         random = View.parse(self.augment).random
         views = classes * ipc * (self.copies if random else 1)
         real = self.steps * min(views, train) if self.real == "live" else train * self.real_views * random
-        banked = ("train",) * (self.real == "bank" and not random)
+        banked = ("train",) * ((self.real == "bank" and not random) or self.logit_std is not None or self.mean_weight > 0)
         return Work(self.steps * views + real, self.steps * views, banked, classes * ipc)
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
@@ -105,26 +116,42 @@ class LGM(Method):
         engine = FeatureEngine(backbone, [view] * self.copies if view.random else [CENTRE], run.chunk_size)
         targets = one_hot(labels, data.num_classes).repeat(len(engine.views), 1).to(run.device)
         real = self.real_features(backbone, data, view, self.real_batch or len(targets), run)
+        std, mean_term = self.std_of_heads(backbone, data, run), self.mean_term(backbone, data, run)
         generator = run.generator("heads")
 
         def objective_at(step: int) -> Objective:
-            weight, bias = draw_head(backbone.spec.dim, data.num_classes, self.head_std, generator)
+            weight, bias = draw_head(backbone.spec.dim, data.num_classes, std, generator)
             head = to_device(weight, run.device), to_device(bias, run.device)
             z, y = real(step)
             wanted = probe_gradient(z, one_hot(y, data.num_classes), head)
-            return lambda z: matching_loss(wanted, probe_gradient(z.flatten(0, 1), targets, head))
+
+            def objective(z: Tensor) -> Tensor:
+                loss = matching_loss(wanted, probe_gradient(z.flatten(0, 1), targets, head))
+                return loss if mean_term is None else loss + mean_term(z)
+
+            return objective
 
         found = optimise(images, engine, objective_at, Schedule(self.steps, self.lr, self.grow_every), run)
         return DistilledSet(found, labels, data.class_names)
 
+    def std_of_heads(self, backbone: Backbone, data: ImageData, run: Run) -> float | None:
+        """The std of the heads' weights: `head_std`, or what gives outputs of `logit_std` on the train split."""
+        if self.logit_std is None:
+            return self.head_std
+        return self.logit_std / float(mean_diagonal(run.bank.features(backbone, data, "train")[0]).sqrt())
+
+    def mean_term(self, backbone: Backbone, data: ImageData, run: Run) -> MeanTerm | None:
+        """The price on the common mean, where there is one."""
+        return MeanTerm.of(real_centres(backbone, data, run), self.mean_weight) if self.mean_weight else None
+
     def real_features(
         self, backbone: Backbone, data: ImageData, view: View, size: int, run: Run
     ) -> Callable[[int], tuple[Tensor, Tensor]]:
-        """The batch of `size` real views of each step, not balanced over classes (released code)."""
+        """The batch of `size` real views of each step."""
         if self.real == "live":
-            return LiveBatches(backbone, data.train, view, size, run).draw
+            return LiveBatches(backbone, data.train, view, size, run, self.balanced).draw
         copies = self.real_views if view.random else 1
         bank = run.bank.features(backbone, data, "train", view=view, copies=copies)
-        batches = RealBatches.of(bank, data.train.labels, size, False, run.device)
+        batches = RealBatches.of(bank, data.train.labels, size, self.balanced, run.device)
         generator = run.generator("real batches")
         return lambda step: batches.draw(generator)

@@ -6,7 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from ddbench.core.real import epoch_order
 from ddbench.core.ridge import one_hot
+from ddbench.core.views import CENTRE
 from ddbench.methods.lgm import LGM, draw_head, matching_loss, probe_gradient
 
 QUICK = LGM(steps=4, copies=2, real_views=2, grow_every=2)
@@ -56,9 +58,38 @@ def test_distillation_lowers_the_loss(backbone, data, run, real, augment):
     "change",
     [{"head_std": 1.0}, {"head_std": None}, {"copies": 3}, {"augment": "none"}, {"noise_mean": 0.5}, {"images": "pixels"},
      {"decorrelate": False}, {"lr": 0.01}, {"init": "centroid", "grow_every": 0}, {"grow_every": 1}, {"real": "bank"},
-     {"real_batch": 20}],
+     {"real_batch": 20}, {"logit_std": 0.3}, {"balanced": True}, {"mean_weight": 1.0}],
 )  # fmt: skip
 def test_every_parameter_changes_the_result(backbone, data, run, change):
     base = QUICK.distill(backbone, data, 1, run=run)
     other = dataclasses.replace(QUICK, **change).distill(backbone, data, 1, run=run)
     assert not torch.equal(base.images, other.images)
+
+
+def test_logit_std_is_the_spread_of_the_heads_outputs_whatever_the_features_scale(backbone, data, run):
+    z = run.bank.features(backbone, data, "train")[0]
+    std = LGM(logit_std=0.3).std_of_heads(backbone, data, run)
+    heads = [draw_head(12, 50, std, torch.Generator().manual_seed(seed))[0] for seed in range(40)]
+    outputs = torch.cat([z @ weight.T for weight in heads], dim=1)
+    assert outputs.square().mean().sqrt() == pytest.approx(0.3, rel=0.05)
+    assert LGM().std_of_heads(backbone, data, run) == 0.01
+
+
+@pytest.mark.parametrize("balanced", [True, False])
+def test_live_batches_are_balanced_where_asked_and_plain_shuffles_otherwise(backbone, data, run, balanced):
+    """24, 12 and 12 images: balanced epochs hold 12 of each class, one of each in every three."""
+    real = LGM(balanced=balanced).real_features(backbone, data, CENTRE, 9, run)
+    per_epoch = 4 if balanced else 5
+    counts = torch.stack([real(step)[1].bincount(minlength=3) for step in range(2 * per_epoch)])
+    assert bool((counts == 3).all()) == balanced
+    assert counts.sum(1).tolist() == [9] * 2 * per_epoch
+
+
+def test_a_balanced_epoch_takes_each_image_at_most_once_and_another_part_each_time():
+    labels = torch.tensor([0] * 7 + [2] * 3 + [5] * 4)
+    generator = torch.Generator().manual_seed(0)
+    one, other = (epoch_order(labels, True, generator) for _ in range(2))
+    assert labels[one].tolist() == [0, 2, 5] * 3
+    assert len(set(one.tolist())) == 9
+    assert one.tolist() != other.tolist()
+    assert epoch_order(labels, False, generator).sort().values.tolist() == list(range(14))

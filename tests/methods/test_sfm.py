@@ -1,57 +1,61 @@
-"""SFM: closed-form products against explicit flows, and its place as LGM's expectation."""
+"""SFM: the flows and both losses against explicit loops, and its place as LGM's expectation."""
 
 import dataclasses
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from ddbench.core.ridge import one_hot
+from ddbench.methods._statistics import class_centres
+from ddbench.methods._synthetic import starting_images
 from ddbench.methods.lgm import draw_head, probe_gradient
-from ddbench.methods.sfm import SFM, class_centres, flow_loss, flow_products, mean_flow
+from ddbench.methods.sfm import SFM, decoupled_loss, flow_loss, flows
 
-QUICK = SFM(steps=4, copies=2, real_views=2, grow_every=2)
+QUICK = SFM(steps=4, copies=2, grow_every=2)
 
 
 def centres(seed, k=5, d=7):
     return torch.randn(k, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def explicit_flow(mu, c):
-    return torch.cat([mu[k] - mu[c] for k in range(len(mu)) if k != c])
+def slow_flow(mu, c):
+    """The mean of the directions from centre c to each other centre."""
+    return sum(mu[k] - mu[c] for k in range(len(mu)) if k != c) / (len(mu) - 1)
 
 
-def test_products_are_those_of_the_explicit_flows():
+def test_loss_is_one_cosine_over_all_mean_flows():
     a, b = centres(0) + 3, centres(1) - 1
-    slow = torch.stack([explicit_flow(a, c) @ explicit_flow(b, c) for c in range(5)])
-    torch.testing.assert_close(flow_products(a, b), slow)
+    one, other = (torch.cat([slow_flow(mu, c) for c in range(5)]) for mu in (a, b))
+    torch.testing.assert_close(flows(a).flatten(), one)
+    torch.testing.assert_close(flow_loss(a, b), 1 - one @ other / (one @ one).sqrt() / (other @ other).sqrt())
 
 
-def test_loss_is_the_mean_cosine_distance_of_the_flows():
+@pytest.mark.parametrize("alpha", [1.0, 0.3, 0.0])
+def test_decoupled_loss_weighs_own_centres_and_means_of_the_others(alpha):
     a, b = centres(0), centres(1)
-    slow = sum(1 - F.cosine_similarity(explicit_flow(a, c), explicit_flow(b, c), dim=0) for c in range(5)) / 5
-    torch.testing.assert_close(flow_loss(a, b), slow)
+    own = sum((x - y) ** 2 for x, y in zip(a.flatten(), b.flatten(), strict=True)) / a.numel()
+    rest = 0
+    for c in range(5):
+        mean_a, mean_b = (torch.stack([mu[k] for k in range(5) if k != c]).mean(0) for mu in (a, b))
+        rest += ((mean_a - mean_b) ** 2).sum() / a.numel()
+    torch.testing.assert_close(decoupled_loss(a, b, alpha), alpha * own + (1 - alpha) * rest)
 
 
-def test_loss_is_blind_to_shift_and_scale_and_zero_at_the_real_centres():
+def test_flows_are_blind_to_shift_and_scale_and_decoupled_centres_are_not():
     a, b = centres(0), centres(1)
     torch.testing.assert_close(flow_loss(a, 7 * b + 2), flow_loss(a, b))
     assert flow_loss(a, a) < 1e-12
-
-
-def test_centres_average_each_class():
-    z, labels = torch.arange(8.0).reshape(4, 2), torch.tensor([0, 1, 0, 1])
-    torch.testing.assert_close(class_centres(z, one_hot(labels, 2)), torch.tensor([[2.0, 3.0], [4.0, 5.0]]))
+    assert decoupled_loss(a, a + 2, 1.0) == pytest.approx(4)
 
 
 def test_lgms_gradient_converges_to_the_mean_flow():
-    """Averaged over heads with the released std, the gradient of row c on balanced data is mean_flow(c) / C."""
+    """Averaged over heads with the released std, the gradient of row c on balanced data is (C - 1) / C^2 of f_c."""
     k, d = 5, 16
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(40) % k
     z = torch.randn(40, d, generator=generator, dtype=torch.float64) + 2 * centres(2, k, d)[labels]
     y = one_hot(labels, k, torch.float64)
-    wanted = mean_flow(class_centres(z, y)) / k
+    wanted = flows(class_centres(z, labels, k)) * (k - 1) / k**2
 
     def error(heads):
         total = torch.zeros(k, d, dtype=torch.float64)
@@ -61,6 +65,21 @@ def test_lgms_gradient_converges_to_the_mean_flow():
         return ((total / heads - wanted).norm() / wanted.norm()).item()
 
     assert error(4000) < 0.002 < error(1)
+
+
+@pytest.mark.parametrize("ipc", [1, 3])
+def test_a_sets_flow_divides_by_classes_whatever_the_ipc(backbone, data, run, ipc):
+    """The loss of real images, class by class, is that of a loop over their features."""
+    seen = []
+    method = SFM(steps=1, augment="none", init="centroid", grow_every=0)
+    recorded = dataclasses.replace(run, progress=lambda step, steps, loss: seen.append(loss))
+    method.distill(backbone, data, ipc, run=recorded)
+    start = starting_images(method, backbone, data, ipc, run)()
+    z, real = backbone(start).detach(), run.bank.features(backbone, data, "train")[0]
+    own = torch.stack([z[c * ipc : (c + 1) * ipc].mean(0) for c in range(3)])
+    wanted = torch.stack([real[data.train.labels == c].mean(0) for c in range(3)])
+    one, other = (torch.cat([slow_flow(mu, c) for c in range(3)]) for mu in (own, wanted))
+    assert seen[0] == pytest.approx(float(1 - torch.cosine_similarity(one, other, dim=0)), abs=1e-5)
 
 
 @pytest.mark.parametrize("augment", ["none", "flip+crop+noise"])
@@ -74,10 +93,17 @@ def test_distillation_lowers_the_loss(backbone, data, run, augment):
 
 @pytest.mark.parametrize(
     "change",
-    [{"copies": 3}, {"augment": "none"}, {"real_views": 0}, {"images": "pixels"}, {"decorrelate": False}, {"lr": 0.01},
-     {"init": "centroid", "grow_every": 0}, {"grow_every": 1}],
+    [{"copies": 3}, {"augment": "none"}, {"variant": "decouple"}, {"mean_weight": 1.0}, {"images": "pixels"},
+     {"decorrelate": False}, {"lr": 0.01}, {"init": "centroid", "grow_every": 0}, {"grow_every": 1}],
 )  # fmt: skip
 def test_every_parameter_changes_the_result(backbone, data, run, change):
     base = QUICK.distill(backbone, data, 1, run=run)
     other = dataclasses.replace(QUICK, **change).distill(backbone, data, 1, run=run)
     assert not torch.equal(base.images, other.images)
+
+
+def test_alpha_weighs_the_decoupled_parts(backbone, data, run):
+    sets = [
+        dataclasses.replace(QUICK, variant="decouple", alpha=alpha).distill(backbone, data, 1, run=run) for alpha in (1.0, 0.2)
+    ]
+    assert not torch.equal(sets[0].images, sets[1].images)

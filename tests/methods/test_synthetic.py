@@ -39,7 +39,7 @@ def test_several_starting_images_of_a_class_are_of_different_clusters():
 @pytest.mark.parametrize(
     ("spec", "ipc", "version"),
     [("clpdd", 1, 1), ("clpdd", 10, 2), ("duet", 10, 2), ("clpdd[init=noise]", 10, 1), ("lgm", 10, 1),
-     ("lgm[init=centroid,grow_every=0]", 10, 2), ("sfm[init=centroid,grow_every=0]", 10, 2),
+     ("lgm[init=centroid,grow_every=0]", 10, 2), ("sfm[init=centroid,grow_every=0]", 10, 3),
      ("neighbors[of=clpdd]", 1, 1), ("neighbors[of=clpdd]", 10, 2)],
 )  # fmt: skip
 def test_sets_that_start_from_several_real_images_per_class_have_a_version_of_their_own(spec, ipc, version):
