@@ -36,10 +36,10 @@ regress: $(ENV) ## run the regression suite and compare it with results/referenc
 	@$(RUN) ddbench compare results/reference/regress results/runs/regress
 
 perf: $(ENV) ## speed and memory at mini scale on the CPU, minutes: ARGS="--threads 1 --out DIR"
-	@$(RUN) ddbench.benchmark.perf --cases cpu --device cpu $(ARGS)
+	@PYTHONPATH='$(CURDIR)/tools' $(RUN) perf --cases cpu --device cpu $(ARGS)
 
 perf-gpu: build/tree ## the same with ViT-B on one GPU, at most 10 minutes: needs torch and timm for PYTHON, no network
-	@PYTHONPATH='$(CURDIR)/build/tree'"$${PYTHONPATH:+:$$PYTHONPATH}" $(firstword $(PYTHON) python3) -P -m ddbench.benchmark.perf --cases gpu --device cuda $(ARGS)
+	@PYTHONPATH='$(CURDIR)/build/tree:$(CURDIR)/tools'"$${PYTHONPATH:+:$$PYTHONPATH}" $(firstword $(PYTHON) python3) -P -m perf --cases gpu --device cuda $(ARGS)
 
 lint: build/dev ## ruff: lint and format
 	@$(RUN) ruff check .

@@ -5,7 +5,6 @@ dset = ddbench.distill("clpdd", backbone="mini_vit_simclr", data="digits", ipc=1
 print(ddbench.evaluate(dset, backbone="mini_resnet_dino", data="digits").top1)
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from ..core.method import METHODS, PROTOCOLS, Evaluation, Method, Protocol
 from ..core.params import spec_string
 from ..core.run import Progress, Run
 from ..core.sets import DistilledSet
+from .foreign.fit import check_classes, other_data
 
 
 def distill(
@@ -83,18 +83,6 @@ def evaluate(
         dset = replace(dset, indices=None)  # they are places in the data that the set was made from
     encoder = _backbone(backbone, device) if judge.uses_backbone else None
     return judge.evaluate(encoder, images, dset, run=_run(seed, device))  # type: ignore[arg-type]
-
-
-def check_classes(dset: DistilledSet, data: ImageData, judges: Sequence[Protocol]) -> None:
-    """Raise `UserError` where a probe on the set would answer other classes than those of `data`."""
-    if any(judge.uses_backbone for judge in judges) and dset.class_names != data.class_names:
-        raise UserError(f"the set has other classes than {data.name}: {dset.num_classes} against {data.num_classes}")
-
-
-def other_data(dset: DistilledSet, data: ImageData) -> bool:
-    """Whether the set says that it was made from other data than `data`."""
-    origin = dset.provenance.get("dataset_fingerprint", data.fingerprint)
-    return origin != data.fingerprint
 
 
 def load_set(path: str | Path, data: str | ImageData | None = None) -> DistilledSet:

@@ -108,10 +108,10 @@ def _cache() -> Iterator[Finding]:
 
 
 def _plugins() -> Iterator[Finding]:
-    from .commands.listing import KINDS, describe, registry
+    from .catalogue import REGISTRIES, describe
 
-    for kind in KINDS:
-        found = [describe(kind, name) for name in registry(kind).names()]
+    for kind, registry in REGISTRIES.items():
+        found = [describe(kind, name) for name in registry.names()]
         yield Finding(kind, ", ".join(plugin["name"] for plugin in found) or "none")
         for plugin in found:
             if "error" in plugin:

@@ -40,7 +40,7 @@ def load_plugins(files: Sequence[str]) -> None:
 def default_backbones() -> list[str]:
     """The shipped mini zoo."""
     from ...core.errors import UserError
-    from ..config import mini_zoo
+    from ..suite.suite import mini_zoo
 
     names = mini_zoo()
     if not names:

@@ -23,7 +23,8 @@ def main(args: argparse.Namespace) -> int:
     from ...core.bank import FeatureBank
     from ...core.errors import UserError
     from ...evaluation._alignment import mutual_share, nearest
-    from .. import api, render
+    from .. import api
+    from ..report import render
     from .evaluate import pick_device
 
     specs = [*dict.fromkeys(args.backbone or default_backbones())]

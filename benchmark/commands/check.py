@@ -13,7 +13,7 @@ def add(commands) -> None:
 
 def main(args: argparse.Namespace) -> int:
     load_plugins(args.plugin)
-    from ..check import check
+    from ..contract.checks import check
 
     failed = 0
     for name, reason in check(args.method):

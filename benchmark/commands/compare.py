@@ -15,8 +15,8 @@ def add(commands) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    from ..compare import compare
-    from ..records import load_records
+    from ..records.records import load_records
+    from ..records.regression import compare
 
     limits = {"time_ratio": args.time_ratio, "memory_ratio": args.memory_ratio}
     result = compare(load_records([args.reference]), load_records([args.run]), **limits)

@@ -44,13 +44,14 @@ def main(args: argparse.Namespace) -> int:
     from ...core.errors import Unsupported
     from ...core.method import PROTOCOLS
     from .. import api
+    from ..foreign.fit import other_data
 
     device = pick_device(args.device, args.threads)
     protocols = [PROTOCOLS.create(spec) for spec in args.protocol or DEFAULT_PROTOCOLS]
     sources = [BACKBONES.create(spec) for spec in args.backbone or default_backbones()]
     data = api.load_data(args.dataset)
     dset = read_set(args.set, data, args.pixels)
-    if api.other_data(dset, data):
+    if other_data(dset, data):
         print(f"note: the set was made from other data ({dset.provenance.get('dataset', 'unnamed')}) than {args.dataset}")
     if args.out is not None:
         return record(dset, args, device)
@@ -76,7 +77,7 @@ def read_set(path: Path, data: "ImageData", pixels: str) -> "DistilledSet":
     """A set of ours, or one made elsewhere with the warnings about its pixels on stderr."""
     from ...core.errors import UserError
     from .. import api
-    from ..external import read_external
+    from ..foreign.read import read_external
 
     if not path.exists():
         raise UserError(f"{path} does not exist; give the folder of a set, an image folder, .npz, .safetensors or .pth")
@@ -91,12 +92,12 @@ def read_set(path: Path, data: "ImageData", pixels: str) -> "DistilledSet":
 def record(dset: "DistilledSet", args: argparse.Namespace, device: str) -> int:
     """Evaluate in processes of their own and store the records; print the table of this set."""
     from ...core.errors import UserError
-    from .. import render
-    from ..given import given_cell, store
-    from ..progress import reporter
-    from ..records import load_records
-    from ..runner import run_plan
-    from ..tables import tables
+    from ..foreign.evaluate import given_cell, store
+    from ..processes.progress import reporter
+    from ..processes.runner import run_plan
+    from ..records.records import load_records
+    from ..report import render
+    from ..report.tables import tables
 
     if args.seed:
         raise UserError("--out stores records, and those have the probe seeds of every run; leave --seed out")

@@ -19,7 +19,7 @@ def add(commands) -> None:
 
 
 def export(args: argparse.Namespace) -> int:
-    from .. import bundle
+    from ..records import bundle
 
     print(f"{bundle.export(args.folder, args.out)} records written to {args.out}")
     return 0
@@ -27,7 +27,7 @@ def export(args: argparse.Namespace) -> int:
 
 def merge(args: argparse.Namespace) -> int:
     load_plugins(args.plugin)
-    from .. import bundle
+    from ..records import bundle
 
     done = bundle.merge(args.bundles, args.into)
     print(f"{done.added} records added to {args.into}, {done.known} were there")

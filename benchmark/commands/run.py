@@ -55,7 +55,7 @@ def add(commands) -> None:
 
 def main(args: argparse.Namespace) -> int:
     from ...core.parallel import member
-    from ..team import follow, leading
+    from ..processes.several_gpus import follow, leading
 
     if member()[0]:  # torchrun started this process to help the first one
         return follow()
@@ -70,11 +70,12 @@ def lead(args: argparse.Namespace) -> int:
     suites = suites_of(args)
     folders = [args.out or RUNS / suite.name for suite in suites]
     if args.dry_run:
-        from ._dryrun import dry_run
+        from ..published.paper_names import published_sizes
+        from ..suite.dry_run import dry_run
 
-        return dry_run(suites, folders, args.device)
-    from ..plan import each_once, plan
-    from ..team import check_devices
+        return dry_run(suites, folders, args.device, published_sizes())
+    from ..processes.several_gpus import check_devices
+    from ..suite.plan import each_once, plan
 
     tables: dict[Path, list[str]] = {}
     for suite, out in zip(suites, folders, strict=True):
@@ -94,8 +95,8 @@ def lead(args: argparse.Namespace) -> int:
 
 def run_suite(suite: Any, cells: list, due: list, out: Path, args: argparse.Namespace) -> bool:
     """Run the cells that are `due` and print the tables of all; whether one failed, or none of the suite's own could run."""
-    from ..progress import reporter
-    from ..runner import run_plan
+    from ..processes.progress import reporter
+    from ..processes.runner import run_plan
 
     summary = run_plan(
         due,
@@ -133,8 +134,8 @@ def refuse_nonsense(cells: list) -> None:
 def suites_of(args: argparse.Namespace) -> list[Any]:
     """The grids: the suite files if there are any, with every option that was given in place of the files'."""
     from ...core.errors import UserError
-    from .. import config
-    from ..overrides import Overrides
+    from ..suite import suite as config
+    from ..suite.overrides import Overrides
 
     if args.override and not args.suite:
         raise UserError("--override replaces specs of a suite; give --suite FILE.yaml")
@@ -173,9 +174,9 @@ def run_name(methods: list[str], datasets: list[str], ipcs: list[int]) -> str:
 
 def report(cells: list, out: Path) -> list[dict]:
     """Print the tables of this plan, the picture of its sets, and where everything lies; returns its records."""
-    from .. import render
-    from ..records import load_records
-    from ..tables import tables
+    from ..records.records import load_records
+    from ..report import render
+    from ..report.tables import tables
 
     asked = {evaluation.config_hash for cell in cells for evaluation in cell.evaluations}
     records = [record for record in load_records([out]) if record["config_hash"] in asked]
@@ -197,25 +198,25 @@ def published(tables: list[str]) -> list:
     """The claims of the published tables that a suite reproduces."""
     if not tables:
         return []
-    from ..claims import chosen_tables, read_claims, shipped
+    from ..published.claim import chosen_tables, read_claims, shipped
 
     return chosen_tables(read_claims(shipped()), tables)
 
 
 def beside(claims: list, out: Path, overrides: list[str]) -> str:
     """The claims beside what `out` holds."""
-    from .. import claims_table
-    from ..claims import against
-    from ..names import Names
-    from ..overrides import Overrides
-    from ..records import load_records
+    from ..published import table as claims_table
+    from ..published.against import against
+    from ..published.paper_names import Names
+    from ..records.records import load_records
+    from ..suite.overrides import Overrides
 
     names = Names.read(overrides=Overrides.parse(overrides))
     return claims_table.text(against(claims, load_records([out]), names), names.notes(claims))
 
 
 def describe_cell(record: dict) -> str:
-    from ..compare import describe
+    from ..records.regression import describe
 
     return describe(record)
 
@@ -224,7 +225,7 @@ def pictures(cells: list, out: Path) -> list[Path]:
     """One PNG per dataset and IPC with the sets of its first seed; sets that only refer to the data are left out."""
     from ...core.errors import UserError
     from ...core.sets import DistilledSet
-    from ..gallery import gallery
+    from ..report.gallery import gallery
 
     grouped: dict[tuple, list] = {}
     for cell in cells:

@@ -19,7 +19,7 @@ def main(args: argparse.Namespace) -> int:
     from torch import Tensor
 
     from ..api import load_set
-    from ..gallery import gallery
+    from ..report.gallery import gallery
 
     dset = load_set(args.set, args.dataset)
     height, width = dset.batch(torch.arange(min(1, len(dset)))).shape[-2:]

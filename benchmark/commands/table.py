@@ -33,9 +33,9 @@ def add(commands) -> None:
 def main(args: argparse.Namespace) -> int:
     load_plugins(args.plugin)
     from ...core.errors import UserError
-    from .. import render
-    from ..records import load_records
-    from ..tables import tables
+    from ..records.records import load_records
+    from ..report import render
+    from ..report.tables import tables
 
     records = load_records(args.folders)
     if args.against is not None:
@@ -62,12 +62,13 @@ def against_what(text: str) -> list[Path]:
 def compared(records: list[dict], args: argparse.Namespace) -> str:
     """The published tables beside the records; without --claims those of which at least one cell was measured."""
     from ...core.errors import UserError
-    from .. import claims_table
-    from ..claims import against, chosen_tables, read_claims, shipped
-    from ..compare import POINTS
-    from ..names import NAMES, Names
-    from ..overrides import Overrides
-    from ..values import Value
+    from ..published import table as claims_table
+    from ..published.against import against
+    from ..published.claim import chosen_tables, read_claims, shipped
+    from ..published.paper_names import NAMES, Names
+    from ..records.regression import POINTS
+    from ..report.value import Value
+    from ..suite.overrides import Overrides
 
     claims = read_claims(args.against or shipped())
     if args.claims:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ddbench.benchmark.identity import Cell, Evaluation, hashed
+from ddbench.benchmark.suite.cell import Cell, Evaluation, hashed
 from ddbench.core.backbone import BACKBONES
 from ddbench.core.data import DATASETS
 from ddbench.core.method import METHODS, PROTOCOLS

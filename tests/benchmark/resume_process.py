@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from ddbench.benchmark.checkpoint import CellCheckpoint
-from ddbench.benchmark.determinism import make_deterministic
-from ddbench.benchmark.measure import Meter, StepMeter
-from ddbench.benchmark.trial import tiny_backbone, tiny_data
+from ddbench.benchmark.cell.checkpoint import CellCheckpoint
+from ddbench.benchmark.contract.subject import tiny_backbone, tiny_data
+from ddbench.benchmark.machine.determinism import make_deterministic
+from ddbench.benchmark.machine.measure import Meter, StepMeter
 from ddbench.core.bank import FeatureBank
 from ddbench.core.method import METHODS
 from ddbench.core.run import Run

@@ -195,13 +195,13 @@ def test_an_interrupt_exits_with_130(capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ddbench.benchmark.check.check", interrupted)
+    monkeypatch.setattr("ddbench.benchmark.contract.checks.check", interrupted)
     assert main(["check", "random"]) == 130
     assert "resumes" in capsys.readouterr().err
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):
-    monkeypatch.setattr("ddbench.benchmark.check.check", lambda spec: 1 / 0)
+    monkeypatch.setattr("ddbench.benchmark.contract.checks.check", lambda spec: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["check", "random"])
 

@@ -9,12 +9,12 @@ import threading
 import pytest
 import torch
 
-from ddbench.benchmark.config import suite
-from ddbench.benchmark.launcher import Host, launch
-from ddbench.benchmark.plan import plan
-from ddbench.benchmark.progress import Reporter
-from ddbench.benchmark.records import load_records
-from ddbench.benchmark.runner import run_plan
+from ddbench.benchmark.processes.launcher import Host, launch
+from ddbench.benchmark.processes.progress import Reporter
+from ddbench.benchmark.processes.runner import run_plan
+from ddbench.benchmark.records.records import load_records
+from ddbench.benchmark.suite.plan import plan
+from ddbench.benchmark.suite.suite import suite
 from ddbench.core.sets import DistilledSet
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ddbench.benchmark.cli import main
-from ddbench.benchmark.plan import evaluation_of
+from ddbench.benchmark.suite.plan import evaluation_of
 from ddbench.core.backbone import BACKBONES
 from ddbench.core.data import to_float
 from ddbench.core.errors import Unsupported

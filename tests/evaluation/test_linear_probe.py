@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddbench.benchmark.bundle import read_bundle
-from ddbench.benchmark.identity import Cell, hashed
-from ddbench.benchmark.plan import evaluation_of
+from ddbench.benchmark.records.bundle import read_bundle
+from ddbench.benchmark.suite.cell import Cell, hashed
+from ddbench.benchmark.suite.plan import evaluation_of
 from ddbench.core.method import METHODS, PROTOCOLS
 from ddbench.core.views import View
 from ddbench.evaluation import linear_probe

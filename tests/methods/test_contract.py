@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ddbench.benchmark.check import failures
+from ddbench.benchmark.contract.checks import failures
 from ddbench.core.method import METHODS
 
 CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"

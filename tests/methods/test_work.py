@@ -6,7 +6,7 @@ import pytest
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from ddbench.benchmark.cost import count
+from ddbench.benchmark.suite.cost import count
 from ddbench.core.method import METHODS, PROTOCOLS
 from ddbench.core.students import build_student
 

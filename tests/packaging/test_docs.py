@@ -22,6 +22,6 @@ def test_relative_links_lead_somewhere(doc):
 
 @pytest.mark.parametrize("suite", sorted((ROOT / "suites").glob("*.yaml")), ids=lambda suite: suite.name)
 def test_suites_are_valid(suite):
-    from ddbench.benchmark.config import load_suite
+    from ddbench.benchmark.suite.suite import load_suite
 
     assert load_suite(suite).methods

@@ -1,0 +1,246 @@
+"""The work of one cell: load, distil (or re-use the stored set), evaluate, and one record per evaluation."""
+
+import contextlib
+import dataclasses
+import gc
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...core.backbone import BACKBONES, Backbone
+from ...core.bank import FeatureBank
+from ...core.data import DATASETS, ImageData
+from ...core.errors import DiskError, Diverged, Unsupported, UserError
+from ...core.method import PROTOCOLS, Protocol
+from ...core.params import build
+from ...core.run import Run
+from ...core.sets import DistilledSet
+from ..machine import measure
+from ..machine.determinism import seed_everything
+from ..machine.environment import environment
+from ..machine.in_use import in_use_by_others
+from ..machine.measure import Meter
+from ..machine.outcome import classify, is_out_of_memory, print_traceback
+from ..processes.several_gpus import team
+from ..records.records import jsonable
+from ..suite.cell import Cell, Evaluation, blank_record
+from .checkpoint import FOLDER
+from .distillation import Distillation, last_good
+
+Emit = Callable[..., None]  # emit(event, **facts)
+
+
+class CellRun:
+    """The work of one job."""
+
+    def __init__(self, job: dict[str, Any], emit: Emit):
+        self.job = job
+        self.cell = Cell.from_json(job["cell"])
+        self.out = Path(job["out"])
+        self.overwrite = job["overwrite"]
+        self.checkpoint_every = job["checkpoint_every"]
+        self.run_id = job["run_id"]
+        self.device = torch.device(self.cell.device)
+        self.device_label = job["device_label"]
+        self.log = f"logs/{self.cell.cell_hash}.log"
+        self.emit = emit
+        self.started = measure.now()
+        self.shared: bool | None = None  # whether another run was seen on the device
+        self.distilled: dict[str, Any] = {}  # record fields of the set
+        self._held: tuple[str, Backbone] | None = None  # one backbone at a time
+
+    def run(self) -> None:
+        """Every evaluation ends as one record, whatever happens to it."""
+        self.emit("environment", environment=environment(self.device))
+        meter = self._meter()
+        try:
+            with meter.phase("load"):
+                data = self._load_data()
+            dset = self._obtain_set(data, meter)
+        except DiskError as error:
+            self.emit("abort", reason=str(error))
+            return
+        except Exception as error:
+            for evaluation in self.cell.evaluations:
+                self._emit_failure(evaluation, error)
+            return
+        for evaluation in self._ordered():
+            self.emit("evaluation", config_hash=evaluation.config_hash, name=_title(evaluation))
+            self._release_memory()
+            try:
+                record = self._evaluate(evaluation, data, dset, meter)
+            except Exception as error:
+                self._emit_failure(evaluation, error)
+            else:
+                self.emit("record", record=record)
+
+    def _ordered(self) -> list[Evaluation]:
+        """Grouped by backbone, the one that is loaded already first."""
+        held = self._held[0] if self._held else None
+        names = dict.fromkeys([held, *(e.eval_backbone for e in self.cell.evaluations)])
+        return sorted(self.cell.evaluations, key=lambda e: list(names).index(e.eval_backbone))
+
+    def _load_data(self) -> ImageData:
+        name = self.cell.dataset_name
+        data = build(DATASETS.get(name), self.cell.dataset_params, f"dataset {name!r}").load()
+        if data.fingerprint != self.cell.dataset_fingerprint:
+            raise UserError(f"dataset {self.cell.dataset} changed while the run was going on")
+        return data
+
+    def _judging_data(self, protocol: Protocol, evaluation: Evaluation, data: ImageData, meter: Meter) -> ImageData:
+        """The dataset that judges: `data`, which the set was made from, unless the protocol names another."""
+        if protocol.judging_data is None:
+            return data
+        with meter.phase("load"):
+            judging = DATASETS.create(protocol.judging_data).load()
+        if judging.fingerprint != evaluation.judging_fingerprint:
+            raise UserError(f"dataset {protocol.judging_data} changed while the run was going on")
+        return judging
+
+    def _backbone(self, spec: str | None, card: dict[str, Any] | None, meter: Meter) -> Backbone | None:
+        """The backbone of `spec` on the device, None for none; the one that was there before is freed first."""
+        if spec is None or card is None:
+            return None
+        if self._held is None or self._held[0] != spec:
+            self._held = None
+            self._release_memory()
+            with meter.phase("load"):
+                backbone = BACKBONES.create(spec).load()
+                if backbone.spec.sha256 != card["sha256"]:
+                    raise UserError(f"the weights of backbone {spec} changed while the run was going on")
+                self._held = (spec, backbone.to(self.device))
+        return self._held[1]
+
+    def _obtain_set(self, data: ImageData, meter: Meter) -> DistilledSet:
+        """The cell's set, from disk if it is complete there; `self.distilled` then holds the record fields that go with it."""
+        cell, folder = self.cell, self.out / "sets" / self.cell.cell_hash
+        checkpoints = self.out / FOLDER / cell.cell_hash
+        if self.overwrite:
+            shutil.rmtree(checkpoints, ignore_errors=True)
+        elif (dset := self._stored(folder, data, meter)) is not None:
+            then = {"distill_reused": True, "distill_environment": dset.provenance.get("environment")}
+            self.distilled = {**dset.provenance["measured"], **then}
+            shutil.rmtree(checkpoints, ignore_errors=True)  # of a process that died between storing the set and this
+            return dset
+        backbone = self._backbone(cell.distill_backbone, cell.distill_backbone_spec, meter)
+        work = Distillation(cell, meter, self.emit, checkpoints, self.checkpoint_every)
+        try:
+            with team(self.job):
+                dset = work.run(backbone, data)
+        except Diverged as error:
+            raise Diverged(f"{error}{self._keep_last_good(error, work, folder, data, meter)}") from error
+        self.distilled = {**work.facts(dset), "device_shared": self.shared}
+        self._save(dset, folder, {"measured": self.distilled})
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        return dset
+
+    def _stored(self, folder: Path, data: ImageData, meter: Meter) -> DistilledSet | None:
+        """The finished set in `folder`; one that cannot be read, or that diverged, is distilled again."""
+        if not folder.exists():
+            return None
+        with contextlib.suppress(UserError), meter.phase("load"):
+            dset = DistilledSet.load(folder, data)
+            return dset if "measured" in dset.provenance else None
+        return None
+
+    def _keep_last_good(self, error: Diverged, work: Distillation, folder: Path, data: ImageData, meter: Meter) -> str:
+        """Store what a divergence leaves, unless a finished set is there; says where, for the reason of the record."""
+        dset = last_good(error, data, self.cell.ipc)
+        if dset is None or self._stored(folder, data, meter) is not None:
+            self.distilled = work.facts(None)
+            return ""
+        self.distilled = work.facts(dset)
+        self._save(dset, folder, {"diverged": str(error)})
+        return f"; the last good images are in sets/{folder.name}"
+
+    def _save(self, dset: DistilledSet, folder: Path, facts: dict[str, Any]) -> None:
+        cell = self.cell.to_json()
+        identity = {key: cell[key] for key in _PROVENANCE}
+        provenance = {**dset.provenance, **identity, "environment": environment(self.device), **facts}
+        dataclasses.replace(dset, provenance=jsonable(provenance)).save(folder)
+
+    def _evaluate(self, evaluation: Evaluation, data: ImageData, dset: DistilledSet, whole: Meter) -> dict[str, Any]:
+        """The record of one protocol on one backbone, with seconds and peaks of its own."""
+        owner = f"protocol {evaluation.protocol!r}"
+        protocol = build(PROTOCOLS.get(evaluation.protocol), evaluation.protocol_params, owner)
+        if (reason := protocol.supports(dset)) is not None:
+            raise Unsupported(reason)
+        meter = self._meter()
+        backbone = self._backbone(evaluation.eval_backbone, evaluation.eval_backbone_spec, meter)
+        judging = self._judging_data(protocol, evaluation, data, meter)
+
+        def phase(name: str):
+            return meter.phase(f"evaluate_{name}")
+
+        bank = FeatureBank(phase=phase, device=self.device)
+        seed_everything(_PROBE_SEED)
+        with meter.phase("evaluate"):
+            run = Run(seed=_PROBE_SEED, device=self.device, bank=bank, phase=phase)
+            found = protocol.evaluate(backbone, judging, dset, run=run)  # type: ignore[arg-type]
+        record = self._record(evaluation, "ok", None)
+        load = whole.seconds.get("load", 0.0) + meter.seconds.get("load", 0.0)
+        features = {
+            "evaluate_features": meter.seconds.get("evaluate_features", 0.0),
+            "evaluate_features_cold": bank.cold_seconds(),
+        }
+        seconds = {**meter.seconds, "load": load, **features}
+        peaks = {name: peak.to_json() for name, peak in meter.peaks.items()}
+        loading = whole.peaks["load"].union(meter.peaks.get("load", measure.Peaks())).to_json()
+        return {
+            **record,
+            "top1": found.top1,
+            "top1_per_seed": list(found.top1_per_seed),
+            "details": found.details,
+            "parts": {name: list(values) for name, values in found.parts.items()},
+            "seconds": {**record["seconds"], **seconds},
+            "peak_bytes_by_phase": {**record["peak_bytes_by_phase"], **peaks, "load": loading},
+        }
+
+    def _record(self, evaluation: Evaluation, status: str, reason: str | None) -> dict[str, Any]:
+        return {
+            **blank_record(self.cell, evaluation, status, reason),
+            **self.distilled,
+            "environment": environment(self.device),
+            "device": self.device_label,
+            "device_shared": self.distilled.get("device_shared") or self.shared,
+            "started": self.started,
+            "finished": measure.now(),
+        }
+
+    def _emit_failure(self, evaluation: Evaluation, error: Exception) -> None:
+        status, reason = classify(error, self.log)
+        print_traceback(error)
+        if is_out_of_memory(error):
+            self._held = None
+        self.emit("record", record=self._record(evaluation, status, reason))
+
+    def _meter(self) -> Meter:
+        return Meter(self.device, self._on_phase)
+
+    def _on_phase(self, name: str) -> None:
+        if not self.shared:
+            self.shared = in_use_by_others(self.run_id)
+        self.emit("phase", name=name, peak=measure.peak_rss())
+
+    def _release_memory(self) -> None:
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+# Identity that a set carries with it, so that the folder explains itself without the records.
+_PROVENANCE = (
+    "method", "method_spec", "method_version", "params", "distill_backbone", "distill_backbone_spec", "dataset",
+    "dataset_fingerprint", "ipc", "distill_seed", "cell_hash",
+)  # fmt: skip
+
+
+# All sets meet the same probes (initial heads, views, batch orders), so that their difference is theirs alone.
+_PROBE_SEED = 0
+
+
+def _title(evaluation: Evaluation) -> str:
+    return evaluation.protocol_spec + (f" on {evaluation.eval_backbone}" if evaluation.eval_backbone else "")

@@ -1,0 +1,92 @@
+"""Records of sets that exist already: ours from a run, or made elsewhere. They are judged as those of a run are.
+
+The set is put into the run folder under the hash of its cell; the runner finds it there, and evaluates it in fresh processes.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ...core.data import DATASETS
+from ...core.method import PROTOCOLS
+from ...core.params import resolved, spec_string
+from ...core.sets import DistilledSet
+from ..records.records import jsonable
+from ..records.run_folder import prepare
+from ..suite.cell import Cell, hashed
+from ..suite.plan import cards, evaluations_on
+from .fit import check_classes, other_data
+
+METHOD = "external"  # of sets that no record of ours describes
+
+
+def given_cell(
+    dset: DistilledSet, name: str, dataset: str, protocols: list[str], backbones: list[str], device: str
+) -> tuple[Cell, DistilledSet]:
+    """The cell of a set and the set as the runner stores it. `name`: what a set that is not ours is called in tables.
+
+    A set from a run on the same data keeps its method, parameters, distil backbone and seed.
+    """
+    source = DATASETS.create(dataset)
+    data = source.load()
+    known, judges = cards(backbones), [PROTOCOLS.create(spec) for spec in protocols]
+    check_classes(dset, data, judges)
+    evaluations = evaluations_on(judges, [known[name] for name in backbones])
+    elsewhere = other_data(dset, data)
+    if elsewhere and isinstance(dset.images, Tensor):
+        dset = dataclasses.replace(dset, indices=None)  # they are places in the data that the set was made from
+    facts = _foreign(dset, name) if elsewhere or not set(dset.provenance) >= _OURS else _ours(dset)
+    cell = Cell(
+        **facts,
+        dataset=spec_string(source),
+        dataset_name=source.name,
+        dataset_params=jsonable(resolved(source)),
+        dataset_fingerprint=data.fingerprint,
+        num_classes=data.num_classes,
+        device=device,
+        evaluations=tuple(evaluations),
+    )
+    measured = {"n_images": len(dset), "set_fingerprint": dset.fingerprint()}
+    provenance = {"measured": {**measured, "seconds": {}}, **dset.provenance}
+    return hashed(cell), dataclasses.replace(dset, provenance=provenance)
+
+
+def store(cell: Cell, dset: DistilledSet, out: Path) -> None:
+    """Put the set where the runner looks for it. Raises `UserError` if `out` cannot be written."""
+    prepare(out)
+    folder = out / "sets" / cell.cell_hash
+    if not folder.exists():
+        dset.save(folder)
+
+
+_OURS = {
+    "method",
+    "method_spec",
+    "method_version",
+    "params",
+    "distill_backbone",
+    "distill_backbone_spec",
+    "ipc",
+    "distill_seed",
+}
+
+
+def _ours(dset: DistilledSet) -> dict[str, Any]:
+    return {key: dset.provenance[key] for key in _OURS}
+
+
+def _foreign(dset: DistilledSet, name: str) -> dict[str, Any]:
+    """The identity of a set whose making nobody here knows: its content."""
+    counts = set(dset.labels.bincount(minlength=dset.num_classes).tolist()) if dset.labels is not None else set()
+    return {
+        "method": METHOD,
+        "method_spec": f"{METHOD}[file={name}]",
+        "method_version": 1,
+        "params": {"set_fingerprint": dset.fingerprint()},
+        "distill_backbone": None,
+        "distill_backbone_spec": None,
+        "ipc": counts.pop() if len(counts) == 1 else None,
+        "distill_seed": 0,
+    }

@@ -1,0 +1,136 @@
+"""What the cells of published tables are called here, so that records can answer for them: results/published/names.yaml."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ...core.backbone import BACKBONES
+from ...core.data import DATASETS
+from ...core.errors import UserError
+from ...core.method import METHODS, PROTOCOLS
+from ...core.params import parse_spec, spec_string
+from ...core.registry import Registry
+from ..suite.overrides import Overrides, held, is_spec
+from .claim import PUBLISHED, Claim
+
+NAMES = PUBLISHED / "names.yaml"
+MEAN_OF_OTHERS = "mean-of-others"  # as eval backbone of a claim: mean over the paper's other backbones
+COMPARED = "DISTIL_BACKBONE"  # in a protocol's spec: the claim's first backbone, which then distils nothing
+
+Identity = tuple[str, tuple[tuple[str, Any], ...]]  # plugin name and its parameters, sorted
+Key = tuple[int | Identity | None, ...]  # IPC; method, distil backbone, dataset, protocol, eval backbone
+
+
+def identity(spec: str, location: Sequence[str]) -> Identity:
+    """Name and parameters of a spec, and of the specs inside it, without those that only say where data lies."""
+    name, values = parse_spec(spec)
+    kept = {key: value for key, value in values.items() if key not in location}
+
+    def inside(key: str, value: str) -> Any:
+        parts = held(key, value)
+        return tuple(identity(p, location) if is_spec(p) else p for p in parts) if any(map(is_spec, parts)) else value
+
+    return name, tuple(sorted((key, inside(key, value)) for key, value in kept.items()))
+
+
+@cache
+def canonical(registry: Registry[Any], spec: str) -> str:
+    """The spec as records write it. Raises `UserError` for what the registry does not know."""
+    return spec_string(registry.create(spec))
+
+
+@dataclass(frozen=True)
+class PaperNames:
+    """One paper's names in our specs; `NAME@DATASET` goes before `NAME`."""
+
+    protocols: Mapping[str, str]  # by metric; may hold `COMPARED`
+    methods: Mapping[str, str]
+    backbones: Mapping[str, str]
+    datasets: Mapping[str, str]
+    note: str = ""  # below its tables: where our measurement differs from the paper's
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of all papers, and the parameters that only say where data lies."""
+
+    papers: Mapping[str, PaperNames]
+    location: Sequence[str]
+    sizes: Mapping[str, Sequence[int]]  # train images, test images, classes by the papers' dataset name
+    overrides: Overrides = field(default_factory=Overrides)
+
+    @classmethod
+    def read(cls, file: Path = NAMES, overrides: Overrides | None = None) -> "Names":
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+            location, sizes = content.pop("location"), content.pop("sizes")
+            papers = {paper: PaperNames(**names) for paper, names in content.items()}
+        except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+            raise UserError(f"cannot read the names of published cells in {file}: {' '.join(str(error).split())}") from None
+        return cls(papers, location, sizes, overrides or Overrides())
+
+    def wanted(self, claim: Claim) -> list[Key] | None:
+        """Keys of the records that answer for `claim`, several for a mean over backbones; None where the cell has no name."""
+        paper = self.papers.get(claim.paper)
+        if paper is None:
+            return None
+        distil, protocols = claim.distill_backbone, paper.protocols
+        if distil is not None and COMPARED in protocols.get(claim.metric, ""):
+            if distil not in paper.backbones:
+                return None
+            protocols = {claim.metric: protocols[claim.metric].replace(COMPARED, paper.backbones[distil])}
+            distil = None
+
+        def ours(registry: Registry[Any], names: Mapping[str, str], name: str) -> str | None:
+            spec = names.get(f"{name}@{claim.dataset}") or names.get(name)
+            return None if spec is None else canonical(registry, self.overrides.swap(spec))
+
+        method = ours(METHODS, paper.methods, claim.method)
+        dataset, target = (ours(DATASETS, paper.datasets, name) for name in (claim.dataset, claim.target))
+        protocol = ours(PROTOCOLS, protocols, claim.metric.partition("@")[0])
+        distiller = None if distil is None else ours(BACKBONES, paper.backbones, distil)
+        if None in (method, dataset, target, protocol) or (distil is not None and distiller is None):
+            return None
+        assert protocol is not None
+        judges: list[str | None] = [None]
+        if PROTOCOLS.create(protocol).uses_backbone:
+            others = [name for name in paper.backbones if name != claim.distill_backbone]
+            asked = others if claim.eval_backbone == MEAN_OF_OTHERS else [claim.eval_backbone]
+            judges = [ours(BACKBONES, paper.backbones, name) for name in asked]
+            if None in judges or target != dataset:
+                return None
+        elif target != dataset:
+            protocol = spec_string(replace(PROTOCOLS.create(protocol), target=target))  # type: ignore[type-var]
+        return [self._key(claim.ipc, method, distiller, dataset, protocol, judge) for judge in judges]
+
+    def key(self, record: dict[str, Any]) -> Key:
+        """What tells the cell of `record` from others, as `wanted` writes it. Stand-ins are in the record already."""
+        specs = ("method_spec", "distill_backbone", "dataset", "protocol_spec", "eval_backbone")
+        return self._key(record["ipc"], *(record[name] for name in specs))
+
+    def _key(self, ipc: int | None, *specs: str | None) -> Key:
+        return (ipc, *(None if spec is None else identity(spec, self.location) for spec in specs))
+
+    def notes(self, claims: Sequence[Claim]) -> list[str]:
+        """What tables with these claims say below."""
+        papers = dict.fromkeys(claim.paper for claim in claims)
+        about = [self.papers[paper].note for paper in papers if paper in self.papers and self.papers[paper].note]
+        return [*about, *self.overrides.notes()]
+
+    def published_sizes(self, dataset: str) -> Sequence[int] | None:
+        """Train images, test images and classes of the dataset `dataset` (a spec of ours), where a paper uses it."""
+        wanted = identity(dataset, self.location)
+        for paper in self.papers.values():
+            for name, spec in paper.datasets.items():
+                if name in self.sizes and identity(spec, self.location) == wanted:
+                    return self.sizes[name]
+        return None
+
+
+def published_sizes() -> Callable[[str], Sequence[int] | None]:
+    """Sizes of published datasets by spec, for dry runs; an installed wheel knows none."""
+    return Names.read().published_sizes if NAMES.exists() else lambda dataset: None

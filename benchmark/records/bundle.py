@@ -1,0 +1,125 @@
+"""Results that travel: a run folder's records as one small JSON file, merged into another folder, by pull request for instance.
+
+A bundle holds records only, one per line and in an order of their own, so that two versions of it differ line by line; a name
+that ends in .gz is compressed, to a twentieth.
+Merging checks everything before it writes anything: protocol versions must be those of this program, and a configuration
+that is there already must have the same result.
+"""
+
+import gzip
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import UserError
+from ...core.method import PROTOCOLS
+from .records import FILE, SCHEMA, append_record, jsonable, load_records
+from .regression import describe
+from .run_folder import locked
+
+_FORMAT = 1
+_NEEDED = (
+    "schema", "status", "config_hash", "cell_hash", "method", "method_spec", "params", "distill_backbone", "dataset",
+    "dataset_fingerprint", "ipc", "distill_seed", "protocol", "protocol_spec", "protocol_version", "protocol_params",
+    "eval_backbone", "top1", "top1_per_seed", "environment", "device",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Numbers of records: written now, and there already."""
+
+    added: int
+    known: int
+
+
+def export(folder: Path, file: Path) -> int:
+    """Write the records of a run folder into the bundle `file`; returns how many. Raises `UserError`."""
+    records = sorted(load_records([folder]), key=_place)
+    lines = ",\n".join(json.dumps(jsonable(record), sort_keys=True, allow_nan=False) for record in records)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        content = f'{{"bundle": {_FORMAT}, "records": [\n{lines}\n]}}\n'.encode()
+        file.write_bytes(gzip.compress(content, mtime=0) if file.suffix == ".gz" else content)
+    except OSError as error:
+        raise UserError(f"cannot write {file}: {error.strerror}; choose another --out") from None
+    return len(records)
+
+
+def _place(record: dict[str, Any]) -> tuple[str, ...]:
+    """Where a record stands in a bundle: by what it is about, in the order in which tables are read."""
+    numbers = (f"{record[name] or 0:09d}" for name in ("ipc", "distill_seed"))
+    names = ("dataset", "method_spec", "distill_backbone", "protocol_spec", "eval_backbone", "config_hash")
+    return (*numbers, *(record[name] or "" for name in names))
+
+
+def merge(bundles: Sequence[Path], into: Path) -> Merged:
+    """Add the records of `bundles` to the run folder `into`; what is there already is left alone.
+
+    Raises `UserError` before anything is written for a damaged bundle, another protocol version, or a configuration with two
+    different results. A finished record goes before a failed one of the same configuration.
+    """
+    held = {r["config_hash"]: r for r in load_records([into])} if (into / FILE).exists() else {}
+    new: dict[str, dict[str, Any]] = {}
+    known = 0
+    for file in bundles:
+        for record in read_bundle(file):
+            _check_version(file, record)
+            there = new.get(record["config_hash"]) or held.get(record["config_hash"])
+            if there is not None and (same := _same(there, record, file)):
+                known += same
+            else:
+                new[record["config_hash"]] = record
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+        with locked(into):
+            for record in new.values():
+                append_record(into, record)
+    except OSError as error:
+        raise UserError(f"cannot write to {into}: {error.strerror or error}; choose another folder with --into") from None
+    return Merged(len(new), known)
+
+
+def read_bundle(file: Path) -> list[dict[str, Any]]:
+    """The records of a bundle. Raises `UserError` for a file that is none, or records that lack something."""
+    try:
+        written = file.read_bytes()
+        content = json.loads(gzip.decompress(written) if file.suffix == ".gz" else written)
+        records, form = content["records"], content["bundle"]
+    except (gzip.BadGzipFile, zlib.error, EOFError, ValueError, KeyError, TypeError):
+        raise UserError(f"{file} is no bundle of ddbench, or truncated; make it again with `ddbench export`") from None
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}; give a file of `ddbench export`") from None
+    if form != _FORMAT:
+        raise UserError(f"{file} is a bundle of format {form}, this version of ddbench reads {_FORMAT}; export it again")
+    for number, record in enumerate(records, 1):
+        missing = [key for key in _NEEDED if not isinstance(record, dict) or key not in record]
+        if missing:
+            raise UserError(f"{file}: record {number} lacks {missing[0]!r}; make the bundle again with `ddbench export`")
+        if record["schema"] != SCHEMA:
+            raise UserError(f"{file}: record schema {record['schema']}, this version of ddbench reads {SCHEMA}; rerun it")
+    return records
+
+
+def _check_version(file: Path, record: dict[str, Any]) -> None:
+    version = PROTOCOLS.get(record["protocol"]).version
+    if record["protocol_version"] != version:
+        old = f"version {record['protocol_version']} of protocol {record['protocol']!r}"
+        raise UserError(f"{file}: {describe(record)} is of {old}, this program has version {version}; rerun it")
+
+
+def _same(there: dict[str, Any], record: dict[str, Any], file: Path) -> bool:
+    """True if `there` stays: the same record, or a finished one against a failed one; False if `record` takes its place."""
+    if there["status"] == "ok" == record["status"] and jsonable(there) != jsonable(record):
+        change = next(key for key in sorted({*there, *record}) if there.get(key) != record.get(key))
+        values = f"{_short(there.get(change))} there, {_short(record.get(change))} in the bundle"
+        raise UserError(f"{file}: {describe(record)} has another {change!r}: {values}; one configuration has one record")
+    return there["status"] == "ok" or record["status"] != "ok"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:39]}…"

@@ -1,0 +1,141 @@
+"""Records on disk: one flat JSON object per evaluation, one per line of OUT/records.jsonl.
+
+A line is written by one write and synced before the next cell goes on. A line cut short by a kill is ignored when read and
+removed by the next append; a disk that fills up leaves the file as it was.
+"""
+
+import errno
+import json
+import math
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ...core.disk import refusal
+from ...core.errors import DiskError, UserError
+
+_MACHINE = ("cpu", "gpu", "cores_usable", "threads")  # environment fields that tell machines and settings apart
+SCHEMA = 1
+FILE = "records.jsonl"
+_DONE = ("ok", "unsupported")  # nothing to gain from running these again
+
+
+def load_records(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """Records of all `paths` (run folders or .jsonl files), one per configuration hash.
+
+    The last record of a configuration wins, but an ok record wins over a failed one. Raises `UserError` for a path without
+    records, a corrupt line before the last one, or a schema that this version does not know.
+    """
+    latest: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        for record in _read(_file(Path(path))):
+            known = latest.get(record["config_hash"])
+            if known is None or record["status"] == "ok" or known["status"] != "ok":
+                latest[record["config_hash"]] = record
+    return list(latest.values())
+
+
+def done_hashes(out: Path) -> set[str]:
+    """Configuration hashes in the run folder `out` that need no further run; empty for a folder without records."""
+    if not (out / FILE).exists():
+        return set()
+    return {record["config_hash"] for record in load_records([out]) if record["status"] in _DONE}
+
+
+def append_record(out: Path, record: dict[str, Any]) -> None:
+    """Append one record durably. Raises `DiskError` if it cannot be written; the file is then as it was before."""
+    line = (json.dumps(jsonable(record), allow_nan=False) + "\n").encode()
+    path = out / FILE
+    try:
+        new = not path.exists()
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise DiskError(f"{refusal(path, error)}; nothing was lost, rerun to resume") from error
+    try:
+        _append(descriptor, path, line)
+    finally:
+        os.close(descriptor)
+    if new:
+        _sync_folder(out)
+
+
+def jsonable(value: Any) -> Any:
+    """`value` with tuples as lists, paths as strings and non-finite numbers as None, which is what JSON can hold."""
+    if isinstance(value, dict):
+        return {str(key): jsonable(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [jsonable(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def _append(descriptor: int, path: Path, line: bytes) -> None:
+    length = _drop_cut_line(descriptor)
+    try:
+        written = os.write(descriptor, line)
+        if written != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(descriptor)
+    except OSError as error:
+        with suppress(OSError):
+            os.ftruncate(descriptor, length)
+        raise DiskError(f"{refusal(path, error)}; nothing was lost, rerun to resume") from error
+
+
+def _drop_cut_line(descriptor: int) -> int:
+    """Remove what a kill in mid-write left behind the last newline; returns the length of the file."""
+    size = os.fstat(descriptor).st_size
+    end = size
+    while end:
+        start = max(0, end - 65536)
+        found = os.pread(descriptor, end - start, start).rfind(b"\n")
+        end = start + found + 1 if found >= 0 else start
+        if found >= 0:
+            break
+    if end < size:
+        os.ftruncate(descriptor, end)
+    return end
+
+
+def _read(file: Path) -> list[dict[str, Any]]:
+    try:
+        lines = file.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}") from error
+    return [_parse(file, number, line) for number, line in enumerate(lines[:-1], 1) if line.strip()]  # the last has no newline
+
+
+def _parse(file: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+        schema, *_ = (record[key] for key in ("schema", "config_hash", "status"))
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{file}:{number}: not a record of ddbench; delete this line") from None
+    if schema != SCHEMA:
+        raise UserError(f"{file}:{number}: record schema {schema}, this version of ddbench reads {SCHEMA}; use another --out")
+    return record
+
+
+def _file(path: Path) -> Path:
+    file = path / FILE if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(f"no records in {path}: {file} does not exist")
+    return file
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new file's name durable too."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def machine(environment: dict[str, Any] | None) -> tuple[str, ...]:
+    """What tells one machine from another in a record's environment."""
+    return tuple(str((environment or {}).get(key)) for key in _MACHINE)

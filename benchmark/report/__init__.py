@@ -1,0 +1,4 @@
+"""Records made readable: tables, summaries, pictures, their text in every format.
+
+Imports `records` and `machine`.
+"""

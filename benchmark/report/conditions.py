@@ -1,0 +1,41 @@
+"""Under which conditions the records of a table were made: device, machines, and whether timed cells shared a device."""
+
+import pandas as pd
+
+from ..records.records import machine
+from .value import Frame
+
+
+def conditions(group: Frame, *, timed: bool) -> list[str]:
+    """Caption lines: the device, and for timed tables what makes the seconds incomparable, if anything does."""
+    group = group[group["status"] == "ok"]
+    devices = ", ".join(sorted({str(device) for device in group["device"].dropna()}))
+    lines = [f"device: {devices or 'unknown'}"]
+    if timed:
+        then = group["distill_environment"] if "distill_environment" in group else [None] * len(group)
+        # a set that was used again brings the seconds of the machine that distilled it
+        machines = {machine(old if isinstance(old, dict) else new) for old, new in zip(then, group["environment"], strict=True)}
+        if len(machines) > 1:
+            lines.append(f"WARNING: {len(machines)} different machines or settings; their seconds are not comparable")
+        if shared_device(group):
+            lines.append("WARNING: cells ran at the same time on one device; their seconds are too long")
+    return lines
+
+
+def shared_device(group: Frame) -> bool:
+    """Whether two cells overlapped in time on one device of one machine, or one with another run, as its record says."""
+    if "device_shared" in group and group["device_shared"].eq(True).any():
+        return True
+    spans = pd.DataFrame(
+        {
+            "place": [(machine(env), str(device)) for env, device in zip(group["environment"], group["device"], strict=True)],
+            "cell": group["cell_hash"].to_numpy(),
+            "started": pd.to_datetime(group["started"], utc=True, format="ISO8601").to_numpy(),
+            "finished": pd.to_datetime(group["finished"], utc=True, format="ISO8601").to_numpy(),
+        }
+    )
+    for _, here in spans.groupby("place"):
+        cells = here.groupby("cell").agg({"started": "min", "finished": "max"}).sort_values("started")
+        if (cells["started"].iloc[1:].to_numpy() < cells["finished"].cummax().iloc[:-1].to_numpy()).any():
+            return True
+    return False

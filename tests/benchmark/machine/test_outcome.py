@@ -1,0 +1,42 @@
+"""Every way a cell can fail has a status and a reason of one line."""
+
+import pytest
+import torch
+
+from ddbench.benchmark.machine.outcome import classify, classify_exit
+from ddbench.core.errors import Diverged, Unsupported, UserError
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (Unsupported("no\nsense"), "unsupported", "no sense"),
+        (Diverged("loss is nan"), "diverged", "loss is nan"),
+        (UserError("file x is missing"), "failed", "file x is missing"),
+        (MemoryError(), "oom", "out of memory"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "oom", "CUDA out of memory."),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "oom", "DefaultCPUAllocator: can't allocate memory"),
+        (RuntimeError("shapes\n  differ"), "failed", "RuntimeError: shapes differ (see logs/a.log)"),
+    ],
+)
+def test_exceptions(error, status, reason):
+    assert classify(error, "logs/a.log") == (status, reason)
+
+
+def test_long_messages_are_cut():
+    assert len(classify(UserError("x" * 1000), "log")[1]) == 300
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "words"),
+    [
+        (-9, "oom", "SIGKILL"),
+        (-7, "failed", "disk of the feature cache"),
+        (-11, "failed", "SIGSEGV"),
+        (0, "failed", "exit code 0"),
+    ],
+)
+def test_ends_of_processes(code, status, words):
+    found, reason = classify_exit(code, "logs/a.log")
+    assert found == status
+    assert words in reason

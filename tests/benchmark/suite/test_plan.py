@@ -1,0 +1,165 @@
+"""Plans: each distillation once, everything checked first, costs from what was measured before."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from ddbench.benchmark.suite.plan import describe, device_kind, each_once, plan
+from ddbench.benchmark.suite.suite import suite
+from ddbench.core.data import DATASETS
+from ddbench.core.errors import UserError
+
+FOUR = ["fake_net", *(f"fake_net[seed={seed}]" for seed in (1, 2, 3))]
+
+
+@pytest.fixture
+def planned(fake_plugins):
+    def planned(methods=("fake",), backbones=FOUR, **more):
+        facts = {"datasets": ["fake_data"], "protocols": ["fake_probe"], "controls": False, **more}
+        return plan(suite(methods=list(methods), backbones=list(backbones), **facts), device="cpu")
+
+    return planned
+
+
+def count(cells, method):
+    return sum(cell.method == method for cell in cells)
+
+
+def test_one_cell_per_distillation_and_all_evaluations_in_it(planned):
+    cells = planned(ipc=[1, 2], seeds=[0, 1])
+    assert len(cells) == len({cell.cell_hash for cell in cells}) == 4 * 2 * 2
+    assert all(len(cell.evaluations) == 4 for cell in cells)
+    assert len({e.config_hash for cell in cells for e in cell.evaluations}) == 4 * 4 * 2 * 2
+
+
+def test_what_plans_of_one_folder_share_is_for_the_first_with_the_evaluations_of_all(planned):
+    first = planned(["fake", "fake_floor"], ["fake_net"])
+    second = planned(["fake_floor"], ["fake_net"], protocols=["fake_probe", "fake_probe[seeds=3]"], seeds=[0, 1])
+    shared, new = second
+    ours, theirs = each_once([first, second], [Path("a"), Path("a")])
+    assert [(cell.cell_hash, cell.evaluations) for cell in ours] == [
+        (first[0].cell_hash, first[0].evaluations), (shared.cell_hash, shared.evaluations),
+    ]  # fmt: skip
+    assert theirs == [new]
+    assert each_once([first, second], [Path("a"), Path("b")]) == [first, second]
+
+
+def test_a_method_without_a_backbone_has_one_cell_for_all_of_them(planned):
+    (cell,) = planned(["fake_floor"])
+    assert cell.distill_backbone is None
+    assert [e.eval_backbone for e in cell.evaluations] == FOUR
+
+
+def test_a_cell_has_the_version_of_its_ipc(planned):
+    cells = planned(["clpdd", "full"], ["fake_net"], ipc=[1, 10])
+    assert {(cell.method, cell.ipc, cell.method_version) for cell in cells} == {
+        ("clpdd", 1, 1), ("clpdd", 10, 2), ("full", None, 1),
+    }  # fmt: skip
+
+
+def test_controls_join_once_and_the_ceiling_needs_one_ipc_and_one_seed(planned):
+    cells = planned(controls=True, ipc=[1, 2], seeds=[0, 1])
+    assert (count(cells, "random"), count(cells, "full")) == (4, 1)
+    assert next(cell.ipc for cell in cells if cell.method == "full") is None
+    assert count(planned(["random", "fake"], controls=True), "random") == 1
+    assert {cell.method for cell in planned(controls=False)} == {"fake"}
+
+
+def test_eval_backbones_may_differ_from_those_that_distil(planned):
+    (cell,) = planned(backbones=["fake_net"], eval_backbones=["fake_net[seed=3]"])
+    assert (cell.distill_backbone, [e.eval_backbone for e in cell.evaluations]) == ("fake_net", ["fake_net[seed=3]"])
+
+
+def test_a_protocol_without_a_backbone_judges_a_set_once(planned):
+    (cell,) = planned(["fake_floor"], protocols=["fake_probe", "fake_pretrain"])
+    assert [(e.protocol, e.eval_backbone) for e in cell.evaluations] == [
+        *(("fake_probe", name) for name in FOUR), ("fake_pretrain", None),
+    ]  # fmt: skip
+    assert len({e.config_hash for e in cell.evaluations}) == 5
+
+
+def test_the_data_that_judge_are_part_of_what_an_evaluation_is(planned, monkeypatch):
+    (cell,) = planned(["fake_floor"], protocols=["fake_pretrain", "fake_pretrain[target=fake_data[classes=2]]"])
+    own, other = cell.evaluations
+    assert own.judging_fingerprint is None
+    assert other.judging_fingerprint not in (None, cell.dataset_fingerprint)
+    source = DATASETS.get("fake_data")
+    load = source.load
+    monkeypatch.setattr(source, "load", lambda self: dataclasses.replace(load(self), fingerprint=f"new{self.classes}"))
+    changed = planned(["fake_floor"], protocols=["fake_pretrain[target=fake_data[classes=2]]"])[0].evaluations[0]
+    assert changed.judging_fingerprint == "new2"
+    assert changed.config_hash != other.config_hash
+    with pytest.raises(UserError, match="/nowhere.npz does not exist"):
+        planned(protocols=["fake_pretrain[target=fake_data[file=/nowhere.npz]]"])
+
+
+def test_the_same_thing_said_twice_runs_once(planned):
+    cells = planned(
+        ["fake", "fake[steps=5]"], ["fake_net", "fake_net[seed=0]"], protocols=["fake_probe", "fake_probe[seeds=2]"]
+    )
+    assert [len(cell.evaluations) for cell in cells] == [1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": ["nope"]}, "unknown method 'nope'"),
+        ({"methods": ["fake[steps=x]"]}, "steps='x' is not valid"),
+        ({"backbones": ["nope"]}, "unknown backbone 'nope'"),
+        ({"eval_backbones": ["nope"]}, "unknown backbone 'nope'"),
+        ({"protocols": ["nope"]}, "unknown protocol 'nope'"),
+        ({"datasets": ["nope"]}, "unknown dataset 'nope'"),
+        ({"datasets": ["fake_data[file=/nowhere.npz]"]}, "/nowhere.npz does not exist"),
+    ],
+)
+def test_nothing_is_planned_if_anything_is_wrong(planned, change, message):
+    with pytest.raises(UserError, match=message):
+        planned(**change)
+
+
+def test_a_combination_without_sense_is_a_cell_with_a_reason(planned):
+    assert {cell.unsupported for cell in planned(["fake_picky"])} == {"never makes sense"}
+    (cell,) = planned(["random"], ipc=[7])
+    assert "smallest class of fake_data has 6" in cell.unsupported
+
+
+def test_devices(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert (device_kind("auto"), device_kind("cpu")) == ("cpu", "cpu")
+    with pytest.raises(UserError, match="no CUDA device"):
+        device_kind("cuda")
+    with pytest.raises(UserError, match="unknown device"):
+        device_kind("tpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert (device_kind("auto"), device_kind("cpu")) == ("cuda", "cpu")
+
+
+def record_of(cell, evaluation, **seconds):
+    return {**cell.to_json(), "status": "ok", "protocol_spec": evaluation.protocol_spec, "seconds": seconds}
+
+
+def test_a_dry_run_says_what_is_done_and_what_the_rest_will_cost(cell_of):
+    past, now, new = cell_of(distill_seed=1), cell_of(), cell_of(method_spec="other", method="other")
+    seconds = {"load": 1.0, "features": 2.0, "distill": 10.0, "evaluate": 5.0, "evaluate_features": None}
+    records = [record_of(past, e, **seconds) for e in past.evaluations]
+    done = {e.config_hash for e in past.evaluations}
+    rows = describe([past, now, new], done, records)
+    assert [(row.state, row.done, row.todo, row.seconds) for row in rows] == [
+        ("done", 2, 0, 0.0),
+        ("to do", 0, 2, 1 + 2 + 10 + 5 + 5),
+        ("to do", 0, 2, None),
+    ]
+
+
+def test_a_stored_set_costs_its_missing_evaluations_only(cell_of):
+    cell = cell_of()
+    records = [record_of(cell, cell.evaluations[0], load=1.0, features=2.0, distill=10.0, evaluate=5.0)]
+    (row,) = describe([cell], {cell.evaluations[0].config_hash}, records)
+    assert (row.state, row.seconds) == ("partly done", 6.0)
+
+
+def test_unsupported_cells_cost_nothing(cell_of):
+    (row,) = describe([cell_of(unsupported="no sense")], set())
+    assert (row.state, row.seconds) == ("unsupported", 0.0)
