@@ -65,13 +65,13 @@ def test_no_names_of_machines_users_or_folders(monkeypatch):
 )
 def test_the_checkout(monkeypatch, tmp_path, status, head, expected):
     (tmp_path / ".git").mkdir()
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "benchmark" / "environment.py"))
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "benchmark" / "machine" / "environment.py"))
     monkeypatch.setattr(module, "_git", lambda root, command, *rest: {"status": status, "rev-parse": head}[command])
     assert git_state() == expected
 
 
 def test_an_installed_wheel_has_no_checkout(monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "site-packages" / "ddbench" / "benchmark" / "environment.py"))
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "site-packages" / "ddbench" / "benchmark" / "machine" / "environment.py"))
     assert git_state() == {"git_commit": None, "git_dirty": None}
 
 
