@@ -71,7 +71,8 @@ def test_the_checkout(monkeypatch, tmp_path, status, head, expected):
 
 
 def test_an_installed_wheel_has_no_checkout(monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "site-packages" / "ddbench" / "benchmark" / "machine" / "environment.py"))
+    installed = tmp_path / "site-packages" / "ddbench" / "benchmark" / "machine" / "environment.py"
+    monkeypatch.setattr(module, "__file__", str(installed))
     assert git_state() == {"git_commit": None, "git_dirty": None}
 
 
