@@ -68,3 +68,19 @@ class Streams:
 def stream_names(state: State) -> list[str]:
     """The random streams that a state holds, as `Streams.names` gives them."""
     return [name for name in state if name.startswith(_STREAM)]
+
+
+def optimiser_state(name: str, optimiser: torch.optim.Optimizer) -> State:
+    """What an optimiser keeps of its parameters, such as moments, as tensors under `name`."""
+    kept = optimiser.state_dict()["state"]
+    return {f"{name}.{k}.{key}": value for k, values in kept.items() for key, value in values.items() if value is not None}
+
+
+def restore_optimiser(name: str, optimiser: torch.optim.Optimizer, state: State) -> None:
+    """Give an optimiser what `optimiser_state` took from one with the same parameters."""
+    kept: dict[int, State] = {}
+    for full, value in state.items():
+        if full.startswith(f"{name}."):
+            index, _, key = full.removeprefix(f"{name}.").partition(".")
+            kept.setdefault(int(index), {})[key] = value
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": kept})

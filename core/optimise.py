@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import State
+from .checkpoint import State, optimiser_state, restore_optimiser
 from .errors import Diverged
 from .run import Run
 from .transfer import Readback
@@ -166,10 +166,9 @@ def _copied(images: nn.Module, into: nn.Module | None) -> nn.Module:
 
 def _state(images: nn.Module, adam: torch.optim.Adam, engine: Stepper) -> State:
     """The images' parameters and Adam's moments by name, and the chunks."""
-    moments = adam.state_dict()["state"]
     return {
         **{f"images.{name}": value for name, value in images.state_dict().items()},
-        **{f"adam.{index}.{name}": value for index, values in moments.items() for name, value in values.items()},
+        **optimiser_state("adam", adam),
         _CHUNKS: torch.tensor(list(engine.in_use)),
     }
 
@@ -180,11 +179,5 @@ def _restore(images: nn.Module, state: State, done: int, schedule: Schedule) -> 
         images.grow()  # type: ignore[operator]
     images.load_state_dict({name.partition(".")[2]: value for name, value in state.items() if name.startswith("images.")})
     adam = _adam(images, schedule.lr)
-    moments: dict[int, State] = {}
-    for name, value in state.items():
-        kind, _, rest = name.partition(".")
-        if kind == "adam":
-            index, _, moment = rest.partition(".")
-            moments.setdefault(int(index), {})[moment] = value
-    adam.load_state_dict({**adam.state_dict(), "state": moments})
+    restore_optimiser("adam", adam, state)
     return adam

@@ -16,17 +16,22 @@ version and this one use all experts, each once per pass in random order.
 
 Deviations: targets are standardised per dimension, so that the released step sizes mean the same for any teacher
 (`standardise=false`: raw, as published); pixels are kept in [0, 1]. The gradient is exact with the memory of one inner step
-(core/unroll.py).
+(core/unroll.py). Batches are, as released, a permutation in chunks, of which the last may be short; where a path needs more,
+the next permutation follows.
+
+Claimed: up to 13 % above earlier methods on tasks with few labels (abstract). Measured (docs/ssl.md: CIFAR-100, 1,000 images,
+80 steps, five experts, ConvNet of width 16, one CPU core, 600 steps of pre-training): 13.9 % with 5 % of CIFAR-100's labels and
+40.3 % with 2,500 of CIFAR-10, random real images with the teacher's targets 13.8 and 40.5, all images 14.0 and 41.4.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ..core.backbone import Backbone, BackboneSpec
+from ..core.checkpoint import State, optimiser_state, restore_optimiser
 from ..core.data import ImageData
 from ..core.errors import Diverged
 from ..core.method import METHODS, Method, StudentWork, Work
@@ -35,6 +40,7 @@ from ..core.run import Run
 from ..core.sets import DistilledSet
 from ..core.students import MEAN, STD, StudentSpec, build_student, imitation_loss
 from ..core.unroll import InnerLoop, InnerLoss
+from ._loop import loop
 from ._teacher import Teacher, random_images, taught, too_few
 from ._trajectories import Experts, highest, kept_epochs
 
@@ -143,17 +149,10 @@ class MKDT(Method):
         chosen = self.initial_images(experts, teacher, data, ipc * data.num_classes, run)
         initial = taught(teacher, data, chosen, self.size)
         learned = Learned.of(initial, self.rate, run.device)
-        sgd = self.optimiser(learned)
         loss_of = imitation_loss(build_student(self.student, self.size, teacher.dim, 0).to(run.device))
-        visits, generator = self.visits(paths, run), run.generator("inner batches")
-        for step in range(1, self.steps + 1):
-            rows = batches(len(initial), self.batch, self.inner_steps, generator)
-            loss = match(loss_of, learned, rows, *next(visits))
-            sgd.step()
-            if not (loss.isfinite() and learned.rate.detach() > 0):
-                raise Diverged(f"loss is {loss.item()}, student rate {learned.rate.item()} at step {step} of {self.steps}")
-            learned.clamp()
-            run.progress(step, self.steps, loss.item())
+        visits = Visits(paths, self.start_epochs, self.match_epochs, run.generator("experts"))
+        matching = Matching(self, learned, self.optimiser(learned), loss_of, visits, run.generator("inner batches"), run.device)
+        loop(matching, self.steps, run)
         return replace(
             initial,
             images=learned.images().clamp(0, 1).cpu() if self.learn == "all" else initial.images,
@@ -180,10 +179,60 @@ class MKDT(Method):
         names = {"all": ["pixels", "targets", "rate"], "targets": ["targets", "rate"], "rate": ["rate"]}[self.learn]
         return torch.optim.SGD([{"params": [getattr(learned, name)], "lr": rates[name]} for name in names], momentum=_MOMENTUM)
 
-    def visits(self, paths: list[Tensor], run: Run) -> Iterator[tuple[Tensor, Tensor]]:
-        """Endless pairs of weights `(p,)`: of an expert after t epochs, and M epochs later. Each expert once per pass."""
-        generator = run.generator("experts")
-        while True:
-            for k in torch.randperm(len(paths), generator=generator).tolist():
-                t = int(torch.randint(self.start_epochs, (), generator=generator))
-                yield paths[k][t].to(run.device), paths[k][t + self.match_epochs].to(run.device)  # row = epoch, from 0 on
+
+@dataclass
+class Visits:
+    """The order in which experts are matched: each once per pass, in random order, from a random start."""
+
+    paths: list[Tensor]  # weights (epochs, p) of each expert, row = epoch
+    start_epochs: int
+    match_epochs: int
+    generator: torch.Generator
+    order: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))  # of the present pass
+
+    def at(self, number: int) -> tuple[Tensor, Tensor]:
+        """Weights `(p,)` of the expert of step `number` (from 0) after t epochs, and M epochs later. Steps come in order."""
+        place = number % len(self.paths)
+        if place == 0:
+            self.order = torch.randperm(len(self.paths), generator=self.generator)
+        t = int(torch.randint(self.start_epochs, (), generator=self.generator))
+        path = self.paths[int(self.order[place])]
+        return path[t], path[t + self.match_epochs]
+
+
+@dataclass
+class Matching:
+    """What trajectory matching moves."""
+
+    method: MKDT
+    learned: Learned
+    sgd: torch.optim.Optimizer
+    loss_of: InnerLoss
+    visits: Visits
+    generator: torch.Generator  # of inner batches
+    device: torch.device
+
+    def start(self) -> None:
+        """Everything is there."""
+
+    def step(self, number: int) -> Tensor:
+        method, learned = self.method, self.learned
+        rows = batches(len(learned.pixels), method.batch, method.inner_steps, self.generator)
+        start, goal = (weights.to(self.device) for weights in self.visits.at(number))
+        loss = match(self.loss_of, learned, rows, start, goal)
+        self.sgd.step()
+        if not learned.rate.detach() > 0:
+            raise Diverged(f"student rate is {learned.rate.item()} at step {number + 1} of {method.steps}")
+        learned.clamp()
+        return loss
+
+    def state(self) -> State:
+        kept = {name: getattr(self.learned, name).detach() for name in ("pixels", "targets", "rate")}
+        return {**kept, "experts": self.visits.order, **optimiser_state("sgd", self.sgd)}
+
+    @torch.no_grad()
+    def restore(self, state: State) -> None:
+        for name in ("pixels", "targets", "rate"):
+            getattr(self.learned, name).copy_(state[name])
+        self.visits.order = state["experts"]
+        restore_optimiser("sgd", self.sgd, state)

@@ -14,7 +14,9 @@ from ddbench.core.run import Run
 from ddbench.core.views import CENTRE
 from ddbench.methods.clpdd import CLPDD
 from ddbench.methods.duet import Duet
+from ddbench.methods.krrst import KRRST, Pool
 from ddbench.methods.lgm import LGM
+from ddbench.methods.mkdt import MKDT
 
 STEPS = 10
 GROWING = {"steps": STEPS, "copies": 2, "augment": "flip+crop+noise", "grow_every": 3}
@@ -24,6 +26,23 @@ METHODS = [
     LGM(**GROWING, real="live"),  # 48 train images and batches of 12: an epoch is 4 steps
     LGM(**GROWING, real="bank", real_views=2),
     Duet(steps=STEPS, copies=2, real_batch=20),
+]
+
+
+STUDENT = {"size": 8, "steps": STEPS}
+PRETRAINING = [  # 48 train images and batches of 20: an epoch is 2 steps; networks are drawn anew after 4
+    KRRST(student="convnet[widths=4,norm=batch]", **STUDENT, batch=20, pool=2, online=4, lr=1e-2),
+    KRRST(
+        student="convnet[widths=4,norm=batch]",
+        **STUDENT,
+        batch=20,
+        pool=2,
+        online=4,
+        lr=1e-2,
+        pool_reset="intended",
+        real="bank",
+    ),
+    MKDT(student="convnet[widths=4-4]", **STUDENT, inner_steps=3, batch=4, experts=3, lr_images=10.0, lr_targets=0.1),
 ]
 
 
@@ -58,40 +77,62 @@ class GoOn(Checkpoint):
 
 @pytest.fixture
 def distil(backbone, data, run):
-    """Images that a method makes with a checkpoint, and the losses on the way."""
+    """The set that a method makes with a checkpoint, and the losses on the way."""
 
     def distil(method, checkpoint, chunk=None):
         losses = []
         fresh = dataclasses.replace(
             run, streams=Streams(), checkpoint=checkpoint, chunk=chunk, progress=lambda step, steps, loss: losses.append(loss)
         )
-        return method.distill(backbone, data, 2, run=fresh).images, losses
+        return method.distill(backbone, data, 2, run=fresh), losses
 
     return distil
 
 
-@pytest.mark.parametrize("cut", [1, 3, 5, 6, 9])  # before, at and after growing; within an epoch and at its end
-@pytest.mark.parametrize("method", METHODS, ids=["clpdd", "clpdd-pixels", "lgm-live", "lgm-bank", "duet"])
-def test_a_resumed_loop_ends_with_the_same_bits(distil, method, cut):
-    images, losses = distil(method, Checkpoint())
+@pytest.mark.parametrize("cut", [1, 2, 5, 9])
+@pytest.mark.parametrize("method", PRETRAINING, ids=["krrst", "krrst-intended", "mkdt"])
+def test_a_resumed_pretraining_method_ends_with_the_same_bits(distil, method, cut):
+    whole, losses = distil(method, Checkpoint())
     checkpoint = CutAfter(cut)
     with pytest.raises(Cut):
         distil(method, checkpoint)
     resumed, rest = distil(method, GoOn(checkpoint.saved))
     assert rest == losses[cut:]
-    assert torch.equal(resumed, images)
+    assert torch.equal(resumed.images, whole.images)
+    assert torch.equal(resumed.targets, whole.targets)
+    assert resumed.extras == whole.extras
+
+
+def test_a_resumed_pool_is_not_trained_from_the_start_again(distil, monkeypatch):
+    checkpoint = CutAfter(5)
+    with pytest.raises(Cut):
+        distil(PRETRAINING[0], checkpoint)
+    monkeypatch.setattr(Pool, "start", lambda *a: pytest.fail("the pool was trained again"))
+    distil(PRETRAINING[0], GoOn(checkpoint.saved))
+
+
+@pytest.mark.parametrize("cut", [1, 3, 5, 6, 9])  # before, at and after growing; within an epoch and at its end
+@pytest.mark.parametrize("method", METHODS, ids=["clpdd", "clpdd-pixels", "lgm-live", "lgm-bank", "duet"])
+def test_a_resumed_loop_ends_with_the_same_bits(distil, method, cut):
+    whole, losses = distil(method, Checkpoint())
+    checkpoint = CutAfter(cut)
+    with pytest.raises(Cut):
+        distil(method, checkpoint)
+    resumed, rest = distil(method, GoOn(checkpoint.saved))
+    assert rest == losses[cut:]
+    assert torch.equal(resumed.images, whole.images)
 
 
 @pytest.mark.parametrize("method", [METHODS[0], METHODS[-1]], ids=["clpdd", "duet"])
 def test_a_resumed_loop_keeps_its_chunks(distil, method):
     """Another size, such as what fits into less GPU memory, would sum in another order."""
-    images, losses = distil(method, Checkpoint(), chunk=5)
+    whole, losses = distil(method, Checkpoint(), chunk=5)
     checkpoint = CutAfter(4)
     with pytest.raises(Cut):
         distil(method, checkpoint, chunk=5)
     resumed, rest = distil(method, GoOn(checkpoint.saved), chunk=3)
     assert rest == losses[4:]
-    assert torch.equal(resumed, images)
+    assert torch.equal(resumed.images, whole.images)
 
 
 def test_all_streams_of_a_loop_are_in_its_state(distil):

@@ -8,7 +8,7 @@ import torch
 from ddbench.core.method import METHODS
 from ddbench.core.students import build_student
 from ddbench.methods._teacher import Teacher
-from ddbench.methods.krrst import KRRST, Pool, outer_loss
+from ddbench.methods.krrst import KRRST, Pool, RealSide, outer_loss
 
 QUICK = KRRST(student="convnet[widths=4-4,norm=batch]", size=8, steps=4, batch=20, pool=2, online=3, lr=1e-2)
 
@@ -56,7 +56,8 @@ def pool(run):
         method = dataclasses.replace(QUICK, pool_reset=reset, online=4, pool=1)
         generator = torch.Generator().manual_seed(0)
         images, targets = torch.rand(3, 3, 8, 8, generator=generator), torch.randn(3, 2, generator=generator)
-        started = Pool.started(method.pool_recipe, 2, images, targets, run)
+        started = Pool(method, 2, run)
+        started.start(images, targets)
 
         def visit():
             """One update; whether the network was drawn anew rather than trained."""
@@ -83,7 +84,8 @@ def test_the_intended_pool_trains_every_new_network(pool):
 
 def test_networks_start_at_different_ages_and_are_trained_on_the_set(run):
     images, targets = torch.rand(3, 3, 8, 8), torch.randn(3, 2)
-    pool = Pool.started(dataclasses.replace(QUICK, pool=6, online=20).pool_recipe, 2, images, targets, run)
+    pool = Pool(dataclasses.replace(QUICK, pool=6, online=20), 2, run)
+    pool.start(images, targets)
     assert len(set(pool.steps)) > 1
     assert all(1 <= age < 20 for age in pool.steps)
     oldest, youngest = (pool.networks[pool.steps.index(extreme(pool.steps))] for extreme in (max, min))
@@ -114,9 +116,9 @@ def test_learned_targets_alone_leave_the_initial_images(backbone, data, run):
 def test_real_batches_are_augmented_and_seen_by_the_teacher(backbone, data, run):
     """Live: the teacher's targets belong to the augmented images. Banked: plain images with the bank's targets."""
     teacher = Teacher.of(backbone, data, True, run)
-    images, targets = next(dataclasses.replace(QUICK, size=16).real_batches(teacher, data, run))
+    images, targets = RealSide(dataclasses.replace(QUICK, size=16), teacher, data, run).at(0)
     torch.testing.assert_close(targets, teacher.see(images))
-    plain, banked = next(dataclasses.replace(QUICK, size=16, real="bank").real_batches(teacher, data, run))
+    plain, banked = RealSide(dataclasses.replace(QUICK, size=16, real="bank"), teacher, data, run).at(0)
     torch.testing.assert_close(banked, teacher.see(plain), rtol=1e-4, atol=1e-4)
     assert not torch.equal(images, plain)
 

@@ -1,7 +1,6 @@
 """MKDT: the matching loss and a whole step against plain unrolling, and what each variant learns."""
 
 import dataclasses
-from itertools import islice
 
 import pytest
 import torch
@@ -11,7 +10,7 @@ from torch.func import functional_call
 from ddbench.core.errors import Diverged
 from ddbench.core.method import METHODS
 from ddbench.core.students import MEAN, STD, build_student, flat_weights, imitation_loss
-from ddbench.methods.mkdt import MKDT, Learned, batches, match, matching_loss
+from ddbench.methods.mkdt import MKDT, Learned, Visits, batches, match, matching_loss
 
 QUICK = MKDT(student="convnet[widths=4-4]", size=8, steps=3, inner_steps=4, batch=4, experts=3, lr_images=1.0, lr_targets=0.1)
 
@@ -61,8 +60,8 @@ def test_a_step_is_plain_unrolling_through_the_student():
 def test_all_experts_are_visited_at_all_start_epochs(run):
     """Weights that name their expert and epoch: each expert once per pass, and the goal M epochs after the start."""
     paths = [torch.tensor([[10.0 * k + epoch] for epoch in range(5)]) for k in range(4)]
-    method = dataclasses.replace(QUICK, start_epochs=3, match_epochs=2)
-    visits = [(int(start), int(goal)) for start, goal in islice(method.visits(paths, run), 40)]
+    experts = Visits(paths, 3, 2, run.generator("experts"))
+    visits = [(int(start), int(goal)) for start, goal in map(experts.at, range(40))]
     assert all(goal - start == 2 for start, goal in visits)
     assert {start % 10 for start, _ in visits} == {0, 1, 2}
     for a in range(0, 40, 4):

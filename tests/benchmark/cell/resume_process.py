@@ -22,6 +22,8 @@ SPECS = (
     "clpdd[steps=12,init=noise,grow_every=3,real_batch=20,augment=flip+crop+noise]",
     "lgm[steps=12,grow_every=3,copies=2,real=live]",
     "lgm[steps=12,grow_every=3,copies=2,real=bank]",
+    "krrst[student=convnet[widths=4,norm=batch],size=8,steps=12,batch=20,pool=2,online=4]",
+    "mkdt[student=convnet[widths=4-4],size=8,steps=12,inner_steps=3,batch=2,experts=2]",
 )
 
 

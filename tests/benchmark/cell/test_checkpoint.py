@@ -179,7 +179,7 @@ def test_the_digest_of_the_code_is_that_of_the_folders_that_move_results(tmp_pat
 
 
 def test_fresh_processes_resume_to_the_same_bits(tmp_path):
-    """clpdd and lgm, live and from the bank: in one go, and stopped in one process and finished in another."""
+    """clpdd, lgm live and from the bank, krrst and mkdt: in one go, and stopped in one process and finished in another."""
 
     def process(folder, *arguments):
         command = [sys.executable, "-P", str(PROCESS), str(tmp_path / "cache"), str(folder), *arguments]
