@@ -23,6 +23,7 @@ from .data import ImageData, Split, index_chunks
 from .encode import own_part, view_features
 from .errors import UserError
 from .parallel import agreed, everywhere, rank, wait_for_all
+from .passes import PassSize
 from .phases import Phase, untimed
 from .precision import precision
 from .seeds import derive_seed
@@ -38,7 +39,7 @@ class FeatureBank:
     store: ArrayStore = field(default_factory=lambda: ArrayStore(default_cache() / "features"))
     phase: Phase = untimed
     device: torch.device = CPU
-    chunk: int = 256
+    chunk: int = 256  # images that are read, and views that pass through the backbone, at once; these are halved if need be
     keys: list[str] = field(default_factory=list)  # entries asked for so far, in order
     misses: list[str] = field(default_factory=list)  # those of them that had to be computed
 
@@ -135,10 +136,11 @@ def stream_features(
     noise = torch.Generator(bank.device).manual_seed(seed)
     params = sample(view, len(split), generator, spec.stage_size, spec.input_size)
     chunks = list(index_chunks(len(split), bank.chunk))
+    size = PassSize(bank.chunk)
     images = ReadAhead(split.images, bank.device).stream(own_part(chunks))
     waiting = None  # a GPU computes the next chunk while the host stores this one
     for indices, part in zip(chunks, images, strict=True):
-        queued = indices, Readback(view_features(backbone, part, view, params[indices], noise))
+        queued = indices, Readback(view_features(backbone, part, view, params[indices], noise, size))
         if waiting is not None:
             yield waiting[0], waiting[1].value().numpy()
         waiting = queued

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from .backbone import Backbone
 from .parallel import gather, shard, sum_gradients, world
+from .passes import PassSize
 from .precision import eagerly
-from .transfer import to_device
 from .views import View, ViewParams, apply, sample, skip_noise
 
 Objective = Callable[[Tensor], Tensor]  # features (v, n, d) of v views of n images -> scalar loss
@@ -36,8 +36,8 @@ class FeatureEngine:
     Args:
         backbone: frozen encoder on the device of the images.
         views: one `View` per copy of each image.
-        chunk: views per backbone pass; memory grows with it, the result does not depend on it (the noise of views drawn on a
-            GPU does). Halved, for good, when GPU memory runs out; `chunks` lists the sizes used so far.
+        chunk: views per backbone pass; memory grows with it, the result does not depend on it.
+            Halved, for good, when memory runs out; `chunks` lists the sizes used so far.
     """
 
     backbone: Backbone
@@ -57,18 +57,16 @@ class FeatureEngine:
         """
         batch = _Batch.draw(len(images), self.views, generator, self.backbone)  # type: ignore[arg-type]
         before = [parameter.grad for parameter in images.parameters()]
-        loss = None
-        while loss is None:
+
+        def attempt(chunk: int) -> Tensor:
+            if chunk != self.chunk:
+                self.chunk = self.keep = chunk
+                self.chunks.append(chunk)
             images.zero_grad()  # sets to None: what was there stays in `before`
-            try:
-                loss = self._step(images, objective, batch)
-            except torch.OutOfMemoryError:
-                if self.chunk == 1 or world() > 1:  # the others wait in a collective operation for what went wrong here
-                    raise
-            if loss is None:  # not in the handler, where the exception still holds the tensors of the failed try
-                self.chunk = self.keep = -(-self.chunk // 2)
-                self.chunks.append(self.chunk)
-                torch.cuda.empty_cache()
+            return self._step(images, objective, batch)
+
+        # of several processes the others would wait in a collective operation for what went wrong in one
+        loss = PassSize(self.chunk).fitting(attempt) if world() == 1 else attempt(self.chunk)
         for parameter, gradient in zip(images.parameters(), before, strict=True):
             if gradient is not None:
                 parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
@@ -120,7 +118,7 @@ class FeatureEngine:
         self, images: nn.Module, batch: "_Batch", own: slice
     ) -> tuple[list[tuple[slice, Tensor]], Tensor, torch.Generator]:
         """The chunks whose graph is kept, features `(k, d)` without a graph of all pairs of this process, and the stream of
-        noise as it stood after the kept chunks (a skip need not lead there: a GPU's streams move on by call)."""
+        noise as it stood after the kept chunks."""
         noise = batch.noise(self.backbone, own.start)
         rest = noise
         graphs, features = [], [torch.empty(0, self.backbone.spec.dim, device=self.backbone.mean.device)]
@@ -172,7 +170,7 @@ class _Batch:
         noisy = torch.stack([p.noisy for p in each], dim=1).flatten(0, 1)
         noise_seed = int(torch.randint(2**62, (), generator=generator))
         device = backbone.mean.device
-        return cls(n, len(views), _union(views), ViewParams(to_device(theta, device), to_device(noisy, device)), noise_seed)
+        return cls(n, len(views), _union(views), ViewParams(theta, noisy).to(device), noise_seed)
 
     @property
     def pairs(self) -> int:

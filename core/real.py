@@ -10,9 +10,10 @@ from .ahead import ReadAhead
 from .backbone import Backbone
 from .data import Split
 from .encode import own_part, view_features
+from .passes import PassSize
 from .run import Run
 from .transfer import to_device
-from .views import View, sample
+from .views import View, sample_in_blocks
 
 # Features up to this share of the free GPU memory stay on the GPU; larger ones are gathered on the host, batch by batch.
 _RESIDENT_SHARE = 0.25
@@ -87,16 +88,20 @@ class LiveBatches:
         self.generator = self.run.generator("real views")  # orders and views
         self.epoch = self.run.generator("real epoch")  # where `generator` stood when the epoch began
         self.noise = self.run.generator("real noise", self.run.device)
+        self.fits = PassSize(self.run.chunk_size)
         self.reader = ReadAhead(self.split.images, self.run.device)
 
     def draw(self, step: int) -> tuple[Tensor, Tensor]:
         """Features `(size, d)` and labels `(size,)` of a step (from 0) on the device; steps come one after the other."""
         batch = self._batch(step)
-        spec, chunks = self.backbone.spec, batch.split(self.run.chunk_size)
-        params = [sample(self.view, len(part), self.generator, spec.stage_size, spec.input_size) for part in chunks]
-        images = self.reader.stream(own_part(chunks), own_part(self._next(step).split(self.run.chunk_size)))
-        drawn = zip(images, params, strict=True)
-        features = [view_features(self.backbone, part, self.view, views, self.noise) for part, views in drawn]
+        spec, size = self.backbone.spec, self.run.chunk_size
+        params = sample_in_blocks(self.view, len(batch), self.generator, spec.stage_size, spec.input_size)
+        images = self.reader.stream(own_part(batch.split(size)), own_part(self._next(step).split(size)))
+        drawn = zip(images, range(0, len(batch), size), strict=True)
+        features = [
+            view_features(self.backbone, part, self.view, params[start : start + size], self.noise, self.fits)
+            for part, start in drawn
+        ]
         return torch.cat(features), to_device(self.split.labels[batch], self.run.device)
 
     def _batch(self, step: int) -> Tensor:

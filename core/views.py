@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .errors import UserError
 from .params import AfterValidator
+from .transfer import to_device
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ class View:
 
 CENTRE = View()
 
+DRAWN = 256  # views whose random numbers are drawn together; results follow it, so it is no parameter
+_BLOCK = 16  # normal numbers that torch draws at a time on the CPU
+
 
 def _readable(text: str) -> str:
     View.parse(text)
@@ -67,6 +71,9 @@ class ViewParams:
 
     def __getitem__(self, index: slice | Tensor) -> "ViewParams":
         return ViewParams(self.theta[index], self.noisy[index])
+
+    def to(self, device: torch.device) -> "ViewParams":
+        return ViewParams(to_device(self.theta, device), to_device(self.noisy, device))
 
 
 def sample(view: View, n: int, generator: torch.Generator, stage_size: int = 1, input_size: int = 1) -> ViewParams:
@@ -99,8 +106,7 @@ def sample(view: View, n: int, generator: torch.Generator, stage_size: int = 1, 
 def apply(view: View, images: Tensor, params: ViewParams, size: int, noise: torch.Generator | None = None) -> Tensor:
     """Views `(n, 3, size, size)` of `images (n, 3, R, R)`; `noise` (on the images' device) is needed where the view adds any.
 
-    Noise is drawn image by image in order from one stream, so on the CPU consecutive chunks of a batch draw what the
-    whole batch would.
+    Noise is drawn image by image in order from one stream, so consecutive chunks of a batch draw what the whole batch would.
     """
     if view.flip or view.crop is not None:
         theta = params.theta.to(images)
@@ -110,7 +116,7 @@ def apply(view: View, images: Tensor, params: ViewParams, size: int, noise: torc
         images = centre(images, size)
     if view.noise_p > 0:
         assert noise is not None, "a noisy view needs a generator"
-        shift = torch.randn(images.shape, generator=noise, device=images.device) * view.noise_std + view.noise_mean
+        shift = draw_noise(noise, len(images), size) * view.noise_std + view.noise_mean
         images = images + shift.to(images) * params.noisy.to(images).view(-1, 1, 1, 1)
     return images
 
@@ -119,7 +125,30 @@ def skip_noise(view: View, noise: torch.Generator, count: int, size: int) -> Non
     """Advance `noise` past `count` images of `size` pixels, as if `apply` had drawn for them, a few at a time."""
     if view.noise_p > 0:
         for start in range(0, count, 256):
-            torch.randn(min(256, count - start), 3, size, size, generator=noise, device=noise.device)
+            draw_noise(noise, min(256, count - start), size)
+
+
+def draw_noise(noise: torch.Generator, count: int, size: int) -> Tensor:
+    """N(0, 1) numbers `(count, 3, size, size)` on the device of `noise`; two calls draw what one call for all would.
+
+    That is no property of torch's streams: a CPU's moves on by 16 numbers, with a last block that overlaps the one before, and
+    a GPU's by the size of the call. So each image takes whole blocks of its own there, and a call of its own here.
+    """
+    numbers = 3 * size * size
+    if noise.device.type == "cpu":
+        blocks = torch.randn(count, -(-numbers // _BLOCK) * _BLOCK, generator=noise)
+        return blocks[:, :numbers].reshape(count, 3, size, size)
+    drawn = torch.empty(count, 3, size, size, device=noise.device)
+    for image in drawn:
+        image.normal_(generator=noise)
+    return drawn
+
+
+def sample_in_blocks(view: View, n: int, generator: torch.Generator, stage_size: int, input_size: int) -> ViewParams:
+    """`sample` for `n` views, `DRAWN` at a time: the order in which sets and records have drawn them, whatever the chunk."""
+    blocks = [min(DRAWN, n - start) for start in range(0, n, DRAWN)]
+    drawn = [sample(view, count, generator, stage_size, input_size) for count in blocks]
+    return ViewParams(torch.cat([each.theta for each in drawn]), torch.cat([each.noisy for each in drawn]))
 
 
 def pad_crop_flip(images: Tensor, pad: int, generator: torch.Generator) -> Tensor:

@@ -5,10 +5,12 @@ from torch import Tensor
 
 from ..core.backbone import Backbone
 from ..core.data import ImageData, index_chunks, stage
+from ..core.encode import encode
+from ..core.passes import PassSize
 from ..core.ridge import one_hot
 from ..core.run import Run
 from ..core.sets import DistilledSet
-from ..core.views import CENTRE, View, apply, sample
+from ..core.views import CENTRE, DRAWN, View, sample
 
 
 def no_class_targets(dset: DistilledSet) -> str | None:
@@ -55,17 +57,16 @@ def set_features(
             backbone, data, "train", view=view, copies=copies, seed=0 if probe_seed is None else probe_seed
         )
     generator, noise = _view_streams(run, probe_seed)
-    spec = backbone.spec
+    spec, size = backbone.spec, PassSize(run.chunk_size)
     out = torch.empty(copies, len(dset), spec.dim)
-    for indices in index_chunks(len(dset), run.chunk_size):
+    for indices in index_chunks(len(dset), DRAWN):  # the order of the random numbers, whatever the size of a pass
         images = stage(dset.batch(indices).to(run.device), spec.stage_size)
-        per_pass = max(1, run.chunk_size // len(indices))
-        for copy in range(0, copies, per_pass):
-            k = min(per_pass, copies - copy)
-            params = sample(view, k * len(indices), generator, spec.stage_size, spec.input_size)
-            views = apply(view, images.repeat(k, 1, 1, 1), params, spec.input_size, noise)
-            with torch.no_grad():
-                out[copy : copy + k, indices] = backbone(views).float().view(k, len(indices), -1).cpu()
+        at_once = max(1, DRAWN // len(indices))
+        for copy in range(0, copies, at_once):
+            k = min(at_once, copies - copy)
+            params = sample(view, k * len(indices), generator, spec.stage_size, spec.input_size).to(run.device)
+            features = encode(backbone, images, view, params, noise, size)
+            out[copy : copy + k, indices] = features.view(k, len(indices), -1).cpu()
     return out
 
 

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from ..core.backbone import Backbone
 from ..core.data import ImageData, stage
+from ..core.encode import features_of
 from ..core.method import PROTOCOLS, Evaluation, Protocol, Work
 from ..core.params import Count, Positive
+from ..core.passes import PassSize
 from ..core.real import resident
 from ..core.run import Run
 from ..core.sets import DistilledSet
@@ -170,6 +172,9 @@ class _LiveViews:
     noise: list[torch.Generator]
     run: Run
 
+    def __post_init__(self) -> None:
+        self.size = PassSize(self.run.chunk_size)
+
     def pick(self, indices: Tensor) -> Tensor:
         """Images `(k, 3, h, w)` in [0, 1] on the device."""
         if self.held is None:
@@ -184,7 +189,4 @@ class _LiveViews:
         for k in range(seeds):
             images = stage(self.pick(indices[k]), spec.stage_size)
             views.append(apply(self.view, images, params[k], spec.input_size, self.noise[k]))
-        pixels = torch.cat(views)
-        with torch.no_grad():
-            out = torch.cat([self.backbone(chunk).float() for chunk in pixels.split(self.run.chunk_size)])
-        return out.view(seeds, batch, -1)
+        return features_of(self.backbone, torch.cat(views), self.size).view(seeds, batch, -1)

@@ -7,7 +7,19 @@ import torch
 import torch.nn.functional as F
 
 from ddbench.core.errors import UserError
-from ddbench.core.views import CENTRE, View, ViewParams, apply, pad_crop_flip, sample
+from ddbench.core.views import (
+    CENTRE,
+    View,
+    ViewParams,
+    apply,
+    draw_noise,
+    pad_crop_flip,
+    sample,
+    sample_in_blocks,
+    skip_noise,
+)
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
 def seeded(seed=0):
@@ -79,13 +91,36 @@ def test_noise_hits_half_of_the_images_with_the_given_moments():
     assert abs(out[hit].std() - 0.2) < 0.01
 
 
-def test_chunks_of_a_batch_draw_the_noise_of_the_whole_batch():
-    view = View.parse("flip+crop+noise")
-    x, params = images(5), sample(view, 5, seeded())
-    whole = apply(view, x, params, 16, seeded(2))
-    stream = seeded(2)
-    parts = [apply(view, x[i], params[i], 16, stream) for i in (slice(0, 1), slice(1, 4), slice(4, 5))]
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, needs_gpu])])
+@pytest.mark.parametrize("sizes", [(1, 3, 1), (2, 3), (4, 1), (1, 1, 1, 1, 1)])
+@pytest.mark.parametrize("size", [1, 14, 30, 32, 518])
+def test_chunks_of_a_batch_draw_the_noise_of_the_whole_batch(size, sizes, device):
+    """3 x 14 x 14, 3 x 30 x 30 and 3 x 518 x 518 numbers are no multiple of the 16 that torch draws at a time."""
+    view, x = View(noise_p=1.0), torch.zeros(5, 3, size, size, device=device)
+    stream = lambda: torch.Generator(device).manual_seed(2)  # noqa: E731
+    params = sample(view, 5, seeded(), size, size)
+    whole = apply(view, x, params, size, stream())
+    noise, starts = stream(), itertools.accumulate(sizes, initial=0)
+    parts = [apply(view, x[i : i + k], params[i : i + k], size, noise) for i, k in zip(starts, sizes, strict=False)]
     assert torch.equal(torch.cat(parts), whole)
+    late = stream()
+    skip_noise(view, late, 3, size)
+    assert torch.equal(apply(view, x[3:], params[3:], size, late), whole[3:])
+    assert len({tuple(image.flatten()[:16].tolist()) for image in whole}) == 5
+
+
+@pytest.mark.parametrize("size", [16, 32])
+def test_noise_is_what_torch_draws_for_the_batch_where_images_are_whole_blocks(size):
+    """What records of 32, 96 or 224 pixels were made with."""
+    assert torch.equal(draw_noise(seeded(3), 5, size), torch.randn(5, 3, size, size, generator=seeded(3)))
+
+
+def test_views_drawn_in_blocks_are_those_of_one_draw_up_to_256_of_them():
+    view = View.parse("flip+crop+noise")
+    few, many = sample_in_blocks(view, 256, seeded(), 1, 1), sample_in_blocks(view, 300, seeded(), 1, 1)
+    assert torch.equal(few.theta, sample(view, 256, seeded()).theta)
+    assert torch.equal(few.theta, many.theta[:256])
+    assert len(many.theta) == len(many.noisy) == 300
 
 
 def test_pad_crop_flip_is_a_window_of_the_padded_image_or_its_mirror():
