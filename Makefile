@@ -12,7 +12,7 @@ PAPER   = $(wildcard suites/$(TABLE).yaml suites/$(TABLE)-*.yaml)
 TABLES  = $(patsubst suites/%.yaml,%,$(wildcard suites/lgm-*.yaml suites/mkdt-*.yaml suites/krrst-*.yaml suites/clpdd-imagenet*.yaml))
 SETUP   = $(firstword $(PYTHON) python3) .ci/install.py
 
-.PHONY: help install bench paper test regress perf perf-gpu lint check clean build/tree
+.PHONY: help install bench paper test regress perf perf-gpu pretrain lint check clean build/tree
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1@\2/p' $(MAKEFILE_LIST) | column -s @ -t 2>/dev/null || grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ perf: $(ENV) ## speed and memory at mini scale on the CPU, minutes: ARGS="--thre
 
 perf-gpu: build/tree ## the same with ViT-B on one GPU, at most 10 minutes: needs torch and timm for PYTHON, no network
 	@PYTHONPATH='$(CURDIR)/build/tree:$(CURDIR)/tools'"$${PYTHONPATH:+:$$PYTHONPATH}" $(firstword $(PYTHON) python3) -P -m perf --cases gpu --device cuda $(ARGS)
+
+pretrain: $(ENV) ## train an embedded backbone again: NAME=mini_vit_mae DATA='arrays[path=cifar100]' OUT=DIR ARGS= (docs/backbones.md)
+	@PYTHONPATH='$(CURDIR)/tools' $(RUN) pretrain '$(NAME)' -d $(foreach spec,$(DATA),'$(spec)') --out '$(or $(OUT),build/zoo)' $(ARGS)
 
 lint: build/dev ## ruff: lint and format
 	@$(RUN) ruff check .

@@ -8,7 +8,7 @@ datasets by name. Plugin authors import `register`, `BackboneSource` and the res
     clip_models.py         open_clip[model=…]      _weights.py      files, hashes, strict loading
     checkpoint.py          checkpoint[file=…]      _hub.py          downloads that fail in one line
     papers.py              clip_vitb16, …          _releases.py     which file each of those names is
-    mini/                  mini_…, pretrain        _options.py      parameters written as text
+    mini/                  mini_…                  _options.py      parameters written as text
 """
 
 from ..core.backbone import BACKBONES, IMAGENET_MEAN, IMAGENET_STD, Backbone, BackboneSource, BackboneSpec

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from ..core.errors import Unsupported, UserError
-from .commands import align, check, compare, data, doctor, evaluate, listing, merge, pretrain, run, show, table
+from .commands import align, check, compare, data, doctor, evaluate, listing, merge, run, show, table
 
-_COMMANDS = (run, listing, show, table, evaluate, compare, merge, align, check, data, doctor, pretrain)
+_COMMANDS = (run, listing, show, table, evaluate, compare, merge, align, check, data, doctor)
 
 
 class Parser(argparse.ArgumentParser):

@@ -3,7 +3,7 @@
     mini_resnet_barlow   ResNet, Barlow Twins        mini_vit_simclr   ViT, SimCLR
     mini_resnet_dino     ResNet, DINO                mini_vit_mae      ViT, MAE
 
-NAME.json beside the weights says how they were made (`ddbench pretrain NAME`), their sha256 and their probe accuracy.
+NAME.json beside the weights says how they were made (`make pretrain NAME=...`), their sha256 and their probe accuracy.
 `mini_vit_mae[pretrained=false]` is the same network at its initialisation, the control of every claim about it.
 """
 
@@ -25,11 +25,11 @@ class Mini(BackboneSource):
     """A network of the zoo. Weights whose sha256 is not that of the card are a `UserError`."""
 
     pretrained: bool = True  # false: the initialisation that training started from
-    weights: str | None = None  # NAME.safetensors of a `ddbench pretrain`, its card beside it; None: the shipped ones
+    weights: str | None = None  # NAME.safetensors of a `make pretrain`, its card beside it; None: the shipped ones
 
     objective: ClassVar[str]
     architecture: ClassVar[str]
-    epochs: ClassVar[float]  # of the shipped weights, on CIFAR-100 train
+    supervision: ClassVar[str] = "self-supervised"
 
     def load(self) -> Backbone:
         network = untrained(self.architecture, INIT_SEED)
@@ -60,7 +60,7 @@ class Mini(BackboneSource):
 class MiniResNetBarlow(Mini):
     """ResNet pre-trained with Barlow Twins."""
 
-    objective, architecture, epochs = "barlow", "mini_resnet", 9
+    objective, architecture = "barlow", "mini_resnet"
 
 
 @BACKBONES.register("mini_resnet_dino")
@@ -68,7 +68,7 @@ class MiniResNetBarlow(Mini):
 class MiniResNetDINO(Mini):
     """ResNet pre-trained with DINO."""
 
-    objective, architecture, epochs = "dino", "mini_resnet", 6.5
+    objective, architecture = "dino", "mini_resnet"
 
 
 @BACKBONES.register("mini_vit_simclr")
@@ -76,7 +76,7 @@ class MiniResNetDINO(Mini):
 class MiniViTSimCLR(Mini):
     """ViT pre-trained with SimCLR."""
 
-    objective, architecture, epochs = "simclr", "mini_vit_token", 5
+    objective, architecture = "simclr", "mini_vit_token"
 
 
 @BACKBONES.register("mini_vit_mae")
@@ -84,4 +84,4 @@ class MiniViTSimCLR(Mini):
 class MiniViTMAE(Mini):
     """ViT pre-trained with MAE."""
 
-    objective, architecture, epochs = "mae", "mini_vit_avg", 10
+    objective, architecture = "mae", "mini_vit_avg"

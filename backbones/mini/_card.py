@@ -1,13 +1,8 @@
-"""Weights of the zoo and the card beside them: written together, checked together."""
+"""The card beside the weights of the zoo, and whether it is theirs."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
-
-import torch
-from safetensors.torch import save
-from torch import nn
 
 from ...core.errors import UserError
 from .._weights import existing, file_sha256
@@ -20,7 +15,7 @@ def verified(weights: Path) -> dict[str, Any]:
     if found != card["sha256"]:
         raise UserError(
             f"{weights} has sha256 {found[:12]}…, its card says {card['sha256'][:12]}…: the file is damaged or changed; "
-            "install ddbench again or train it with ddbench pretrain"
+            "install ddbench again or train it with make pretrain"
         )
     return card
 
@@ -32,32 +27,3 @@ def read_card(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"card {path} is missing or unreadable ({type(error).__name__}); install ddbench again") from None
     return card
-
-
-def write(network: nn.Module, facts: dict[str, Any], weights: Path) -> dict[str, Any]:
-    """Write the weights (matrices as fp16) and then the card, each atomically; returns the card."""
-    state = network.state_dict()
-    stored = {name: tensor.contiguous().half() if tensor.ndim > 1 else tensor.contiguous() for name, tensor in state.items()}
-    _replace(weights, save({name: tensor.cpu() for name, tensor in stored.items()}))
-    card = {
-        **facts,
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "torch": torch.__version__,
-        "sha256": file_sha256(weights),
-    }
-    write_card(weights.with_suffix(".json"), card)
-    return card
-
-
-def write_card(path: Path, card: dict[str, Any]) -> None:
-    _replace(path, (json.dumps(card, indent=2) + "\n").encode())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write beside `path`, then rename: readers see the old file or the whole new one."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

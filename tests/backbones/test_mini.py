@@ -9,10 +9,11 @@ from safetensors.torch import save_file
 
 from ddbench.backbones import mini
 from ddbench.backbones._weights import file_sha256
-from ddbench.backbones.mini._probe import probe_accuracy
 from ddbench.core.backbone import BACKBONES
 from ddbench.core.data import DATASETS
 from ddbench.core.errors import UserError
+from pretrain.probe import probe_accuracy
+from pretrain.recipe import RECIPES
 
 ZOO = [name for name in BACKBONES.names() if name.startswith("mini_")]
 LIMIT = 3_000_000  # bytes per file; the package stays small
@@ -49,7 +50,9 @@ def test_the_spec_and_the_card_agree(name):
     file = mini.FOLDER / f"{name}.safetensors"
     assert spec.sha256 == facts["sha256"] == file_sha256(file)
     assert (spec.name, spec.source, spec.architecture) == (name, file.name, facts["architecture"])
-    assert (source.objective, source.epochs) == (facts["objective"], facts["epochs"])
+    assert (source.objective, source.supervision) == (facts["objective"], facts["supervision"])
+    assert RECIPES[name].epochs == facts["epochs"]
+    assert f"NAME={name} " in facts["command"]
     assert file.stat().st_size <= LIMIT
     assert facts["data"]["labels_used"] is False
 

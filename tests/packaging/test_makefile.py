@@ -16,7 +16,20 @@ def make(*arguments: str) -> str:
 
 def test_plain_make_lists_every_target():
     listed = make("--no-print-directory")
-    for target in ("help", "install", "bench", "paper", "test", "regress", "perf", "perf-gpu", "lint", "check", "clean"):
+    for target in (
+        "help",
+        "install",
+        "bench",
+        "paper",
+        "test",
+        "regress",
+        "perf",
+        "perf-gpu",
+        "pretrain",
+        "lint",
+        "check",
+        "clean",
+    ):
         assert f"make {target} " in listed
 
 
@@ -30,6 +43,11 @@ def test_plain_make_lists_every_target():
 )
 def test_bench_passes_its_variables(variables, expected):
     assert expected in " ".join(make("-n", "bench", *variables).split())
+
+
+def test_pretrain_passes_its_variables():
+    printed = " ".join(make("-n", "pretrain", "NAME=mini_vit_mae", "DATA=arrays[path=a] arrays[path=b]", "OUT=zoo").split())
+    assert "pretrain 'mini_vit_mae' -d 'arrays[path=a]' 'arrays[path=b]' --out 'zoo'" in printed
 
 
 def test_perf_gpu_needs_nothing_installed():

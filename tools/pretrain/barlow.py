@@ -5,8 +5,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ._augment import Colour, augment
-from ._objectives import Objective, normalise, projector
+from .augment import Colour, augment
+from .objectives import Objective, normalise, projector
 
 
 class BarlowTwins(Objective):
@@ -20,14 +20,14 @@ class BarlowTwins(Objective):
         "crop_min": 0.2,
     }
 
-    def __init__(self, encoder: nn.Module):
-        super().__init__(encoder)
+    def __init__(self, encoder: nn.Module, changes=None):
+        super().__init__(encoder, changes)
         self.head = projector(self.dim, 512, 512, 512)
 
     def loss(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        views = [augment(images, (self.defaults["crop_min"], 1.0), 32, generator, Colour()) for _ in range(2)]
+        views = [augment(images, (self.values["crop_min"], 1.0), 32, generator, Colour()) for _ in range(2)]
         first, second = self.head(self.encoder(normalise(torch.cat(views)))).float().chunk(2)
-        return barlow_loss(first, second, self.defaults["off_diagonal"])
+        return barlow_loss(first, second, self.values["off_diagonal"])
 
 
 def barlow_loss(first: Tensor, second: Tensor, off_diagonal: float) -> Tensor:

@@ -1,30 +1,38 @@
-"""What the four self-supervised objectives have in common."""
+"""What the objectives have in common."""
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from .networks import CIFAR100_MEAN, CIFAR100_STD
+from ddbench.backbones.mini.networks import CIFAR100_MEAN, CIFAR100_STD
 
 
 class Objective(nn.Module):
     """An encoder with the heads that one objective needs.
 
-    Subclasses set `defaults` (hyper-parameters that the training loop reads and the card records) and `loss`.
+    Subclasses set `defaults` (hyper-parameters that the training loop reads and the card records) and `loss`; `changes`
+    are a recipe's own values for some of them.
     """
 
     defaults: ClassVar[dict[str, float]]
 
-    def __init__(self, encoder: nn.Module):
+    def __init__(self, encoder: nn.Module, changes: Mapping[str, float] | None = None):
         super().__init__()
         self.encoder = encoder
         self.dim: int = encoder.num_features  # type: ignore[assignment]
+        self.values = {**self.defaults, **(changes or {})}
+        self.decaying = False  # whether the flat part of the schedule is over; set by the loop
 
     def loss(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Scalar loss of images `(n, 3, 32, 32)` in [0, 1]; all random numbers come from the CPU `generator`."""
         raise NotImplementedError
+
+    def step_loss(self, images: Tensor, indices: Tensor, generator: torch.Generator) -> Tensor:
+        """`loss`, for objectives that also know something about the images at `indices (n,)` of the train split."""
+        return self.loss(images, generator)
 
     def after_step(self, progress: float) -> None:
         """Called after each optimiser step with the finished share of training in (0, 1]."""

@@ -6,9 +6,10 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from ._augment import augment
-from ._objectives import Objective, normalise
-from .networks import sincos_positions
+from ddbench.backbones.mini.networks import sincos_positions
+
+from .augment import augment
+from .objectives import Objective, normalise
 
 
 class MAE(Objective):
@@ -23,8 +24,8 @@ class MAE(Objective):
         "crop_min": 0.2,
     }
 
-    def __init__(self, encoder: nn.Module):
-        super().__init__(encoder)
+    def __init__(self, encoder: nn.Module, changes=None):
+        super().__init__(encoder, changes)
         self.patch: int = encoder.patch_embed.patch_size[0]  # type: ignore[union-attr,index]
         self.patches: int = encoder.patch_embed.num_patches  # type: ignore[union-attr,assignment]
         width = 64  # of the decoder: one block, smaller than the encoder (section 3, "MAE decoder")
@@ -34,8 +35,8 @@ class MAE(Objective):
         self.decoder = nn.Sequential(Block(width, num_heads=2), nn.LayerNorm(width), nn.Linear(width, 3 * self.patch**2))
 
     def loss(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        images = normalise(augment(images, (self.defaults["crop_min"], 1.0), 32, generator, colour=None))
-        keep = round(self.patches * (1 - self.defaults["mask"]))
+        images = normalise(augment(images, (self.values["crop_min"], 1.0), 32, generator, colour=None))
+        keep = round(self.patches * (1 - self.values["mask"]))
         order = torch.rand(len(images), self.patches, generator=generator).argsort(1).to(images.device)
         target = patch_targets(images, self.patch)
         painted = self._decode(self._encode(images, order[:, :keep]), order)

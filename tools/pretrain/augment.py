@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...core.views import View, apply, sample
+from ddbench.core.views import View, apply, sample
 
 LUMA = (0.299, 0.587, 0.114)  # grey value of an RGB pixel, ITU-R 601
 RGB_TO_YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))

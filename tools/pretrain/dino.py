@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._augment import Colour, augment
-from ._objectives import Objective, normalise, projector
+from .augment import Colour, augment
+from .objectives import Objective, normalise, projector
 
 
 class DINO(Objective):
@@ -34,13 +34,13 @@ class DINO(Objective):
         "local_size": 16,
     }
 
-    def __init__(self, encoder: nn.Module):
-        super().__init__(encoder)
-        self.head = DINOHead(self.dim, int(self.defaults["outputs"]))
+    def __init__(self, encoder: nn.Module, changes=None):
+        super().__init__(encoder, changes)
+        self.head = DINOHead(self.dim, int(self.values["outputs"]))
         self.teacher = copy.deepcopy(nn.Sequential(self.encoder, self.head)).requires_grad_(False)
 
     def loss(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        d = self.defaults
+        d = self.values
         large, small, split = int(d["global_size"]), int(d["local_size"]), d["global_crop_min"]
         wide = torch.cat([augment(images, (split, 1.0), large, generator, Colour()) for _ in range(2)])
         narrow = torch.cat([augment(images, (d["local_crop_min"], split), small, generator, Colour()) for _ in range(2)])
@@ -52,7 +52,7 @@ class DINO(Objective):
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
-        momentum = 1 - (1 - self.defaults["momentum"]) * (1 + math.cos(math.pi * progress)) / 2
+        momentum = 1 - (1 - self.values["momentum"]) * (1 + math.cos(math.pi * progress)) / 2
         student = [*self.encoder.parameters(), *self.head.parameters()]
         for old, new in zip(self.teacher.parameters(), student, strict=True):
             old.lerp_(new, 1 - momentum)

@@ -8,18 +8,32 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from ddbench.backbones.mini._augment import Colour, augment, jitter
-from ddbench.backbones.mini._barlow import barlow_loss
-from ddbench.backbones.mini._dino import dino_loss, sinkhorn
-from ddbench.backbones.mini._mae import patch_targets
-from ddbench.backbones.mini._pretrain import OBJECTIVES, _build, _optimiser, pretrain, schedule
-from ddbench.backbones.mini._recipe import run_pretrain
-from ddbench.backbones.mini._simclr import nt_xent
 from ddbench.backbones.mini.networks import untrained
-from ddbench.core.data import ArrayImages, Split
+from ddbench.core.data import ArrayImages, ImageData, Split, array_fingerprint
 from ddbench.core.errors import UserError
+from pretrain.augment import Colour, augment, jitter
+from pretrain.barlow import barlow_loss
+from pretrain.dino import dino_loss, sinkhorn
+from pretrain.distil import principal_components
+from pretrain.loop import OBJECTIVES, _optimiser, build, cosine, decay_start, flat, pretrain
+from pretrain.mae import patch_targets
+from pretrain.recipe import run_pretrain, union
+from pretrain.simclr import nt_xent
+from pretrain.teacher import teacher_features
 
-ARCHITECTURE = {"simclr": "mini_vit_token", "barlow": "mini_resnet", "dino": "mini_resnet", "mae": "mini_vit_avg"}
+ARCHITECTURE = {
+    "simclr": "mini_vit_token", "barlow": "mini_resnet", "dino": "mini_resnet", "mae": "mini_vit_avg", "distil": "tiny_vit",
+}  # fmt: skip
+
+
+def teacher(n: int = 32) -> torch.Tensor:
+    """Features of a teacher that sees more than a student's width: the pixels of 8x8 thumbnails."""
+    images = split(n).images[torch.arange(n)].float() / 255
+    return F.avg_pool2d(images, 4).flatten(1).half()
+
+
+def taught(objective: str, n: int) -> dict:
+    return {"teacher": teacher(n), "changes": {"components": 8}} if objective == "distil" else {}
 
 
 def split(n: int = 32) -> Split:
@@ -31,12 +45,14 @@ def split(n: int = 32) -> Split:
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_each_objective_learns_fixed_views_of_a_tiny_set(objective):
-    model = _build(objective, ARCHITECTURE[objective], seed=0).train()
+    model = build(objective, ARCHITECTURE[objective], 0, taught(objective, 32).get("changes")).train()
+    if objective == "distil":
+        model.teach(teacher())
     optimiser = _optimiser(model, lr=2e-3)
     images = split().images[torch.arange(32)].float() / 255
     losses = []
     for step in range(12):
-        loss = model.loss(images, torch.Generator().manual_seed(0))
+        loss = model.step_loss(images, torch.arange(32), torch.Generator().manual_seed(0))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -48,7 +64,9 @@ def test_each_objective_learns_fixed_views_of_a_tiny_set(objective):
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_a_seed_fixes_the_weights_and_training_changes_them(objective):
     def run(seed: int) -> torch.Tensor:
-        network = pretrain(objective, ARCHITECTURE[objective], split(8), epochs=2, batch=4, seed=seed)
+        options = {"epochs": 2, "batch": 4, "seed": seed, **taught(objective, 8)}
+        network, seconds = pretrain(objective, ARCHITECTURE[objective], split(8), **options)
+        assert seconds > 0
         assert not network.training
         return torch.cat([p.detach().flatten() for p in network.parameters()])
 
@@ -73,10 +91,110 @@ def test_labels_are_never_read():
 
 
 def test_the_learning_rate_warms_up_and_ends_near_zero():
-    factors = [schedule(step, 100) for step in range(100)]
+    factors = [cosine(step, 100) for step in range(100)]
     assert factors[0] == pytest.approx(0.2)
     assert max(factors) == factors[5] == 1
     assert factors[-1] < 0.001
+
+
+def test_the_flat_schedule_depends_on_the_number_of_steps_in_its_last_quarter_only():
+    short, long = ([flat(step, steps) for step in range(steps)] for steps in (1000, 4000))
+    assert decay_start(1000) == 750
+    assert short[:750] == long[:750]
+    assert short[0] == pytest.approx(1 / 200)
+    assert short[200] == short[750] == 1
+    assert short[875] == pytest.approx(0.5)
+    assert short[-1] == pytest.approx(1 / 250)
+
+
+class Killed(Exception):
+    pass
+
+
+def kill_at(step: int):
+    def progress(done: int, steps: int, loss: float) -> None:
+        if done == step:
+            raise Killed
+
+    return progress
+
+
+@pytest.mark.parametrize(("objective", "schedule"), [("dino", "cosine"), ("simclr", "flat"), ("distil", "flat")])
+def test_a_killed_run_goes_on_to_the_same_bits(objective, schedule, tmp_path):
+    """Three steps of two epochs: the kill comes inside an epoch, after a checkpoint that is one step older."""
+    options = {"epochs": 1.5, "batch": 4, "schedule": schedule, **taught(objective, 8)}
+    file, ran = tmp_path / "run.checkpoint", []
+
+    def train(**more):
+        return pretrain(objective, ARCHITECTURE[objective], split(8), **options, **more)[0]
+
+    straight = train()
+    with pytest.raises(Killed):
+        train(checkpoint=file, save_every=0, progress=kill_at(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["run.checkpoint"]
+    resumed = train(checkpoint=file, progress=lambda done, steps, loss: ran.append(done))
+    assert ran == [3]
+    for one, other in zip(straight.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+    again = train(checkpoint=file, progress=kill_at(1))  # a finished run has nothing left to do
+    assert torch.equal(next(again.parameters()), next(straight.parameters()))
+
+
+def test_a_flat_run_can_be_made_longer_until_its_rate_falls(tmp_path):
+    file = tmp_path / "run.checkpoint"
+    options = {"batch": 4, "schedule": "flat", "checkpoint": file, "save_every": 0}
+
+    def train(epochs, **more):
+        return pretrain("barlow", "mini_resnet", split(8), epochs=epochs, **options, **more)[0]
+
+    with pytest.raises(Killed):
+        train(4, progress=kill_at(3))
+    longer = train(6)
+    file.unlink()
+    assert torch.equal(next(longer.parameters()), next(train(6).parameters()))
+    with pytest.raises(UserError, match="step 12 of 12, past the flat part; 16 steps need an older one"):
+        train(8)
+    with pytest.raises(UserError, match="of another training"):
+        train(6, seed=1)
+
+
+def test_distillation_needs_a_teacher():
+    with pytest.raises(UserError, match="give --teacher"):
+        pretrain("distil", "tiny_vit", split(8), epochs=1)
+
+
+@pytest.mark.parametrize("whitening", [0.0, 0.5, 1.0])
+def test_principal_components_are_those_of_an_svd(whitening):
+    features = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)) @ torch.diag(torch.arange(1.0, 7))
+    u, s, _ = torch.linalg.svd(features - features.mean(0), full_matrices=False)
+    expected = (u * s / (s / 50**0.5) ** whitening)[:, :3]
+    expected = expected / expected.square().mean().sqrt()
+    found = principal_components(features, 3, whitening)
+    signs = (found * expected).sum(0).sign()
+    assert torch.allclose(found * signs, expected, atol=1e-3)
+    assert found.square().mean() == pytest.approx(1, rel=1e-4)
+
+
+def test_teacher_features_are_kept_and_belong_to_their_weights_and_images(tmp_path):
+    spec = "mini_resnet_barlow[pretrained=false]"
+    features, facts = teacher_features(spec, split(8), tmp_path, "abc", "cpu")
+    assert features.shape == (8, 192)
+    assert facts["sha256"][:12] in next(tmp_path.iterdir()).name
+    next(tmp_path.iterdir()).chmod(0o400)
+    again, _ = teacher_features(spec, split(8), tmp_path, "abc", "cpu")
+    assert torch.equal(features, again)
+    teacher_features(spec, split(8), tmp_path, "def", "cpu")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_several_datasets_are_joined_in_their_order_without_their_labels():
+    one, two = split(4), split(8)
+    data = [ImageData(f"d{len(part)}", part, part, ("a",), array_fingerprint(part)) for part in (one, two)]
+    joined, facts = union(data)
+    assert (facts["name"], facts["images"]) == ("d4 + d8", 12)
+    assert torch.equal(joined.images[torch.arange(4)], one.images[torch.arange(4)])
+    assert torch.equal(joined.images[torch.arange(4, 12)], two.images[torch.arange(8)])
+    assert union(data[:1])[0] is one
 
 
 def test_nt_xent_is_the_mean_over_pairs_of_equation_1():
@@ -165,16 +283,17 @@ def test_the_command_writes_weights_and_a_card(tmp_path):
     for name in ("train", "test"):
         save_file({"images": torch.from_numpy(images), "labels": torch.arange(64) % 2}, tmp_path / f"{name}.safetensors")
     data = f"arrays[path={tmp_path}]"
-    card = run_pretrain("mini_resnet_barlow", data, tmp_path / "out", epochs=1, batch=32, probes=(data,))
+    card = run_pretrain("mini_resnet_barlow", (data,), tmp_path / "out", epochs=1, batch=32, probes=(data,))
     assert card == json.loads((tmp_path / "out" / "mini_resnet_barlow.json").read_text())
     assert card["hyperparameters"]["batch"] == 32
-    assert card["command"].endswith("--out DIR --epochs 1 --batch 32")
+    assert card["command"] == f'make pretrain NAME=mini_resnet_barlow DATA="{data}" OUT=DIR ARGS="--epochs 1 --batch 32"'
+    assert card["supervision"] == "self-supervised"
     assert {"accuracy", "accuracy_untrained"} <= set(card["ridge_probe"][0])
     state = load_file(tmp_path / "out" / "mini_resnet_barlow.safetensors")
     assert state["conv1.0.weight"].dtype == torch.float16
-    assert [file.name for file in (tmp_path / "out").glob(".*")] == []
+    assert [file.name for file in (tmp_path / "out").glob(".*")] == []  # no half-written file
 
 
 def test_only_the_zoo_can_be_pretrained(tmp_path):
-    with pytest.raises(UserError, match="not of the mini zoo; ddbench pretrain takes mini_"):
-        run_pretrain("timm", "digits", tmp_path)
+    with pytest.raises(UserError, match="not of the embedded zoo; make pretrain takes NAME=mini_"):
+        run_pretrain("timm", ("digits",), tmp_path)

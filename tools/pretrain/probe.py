@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from ...core.data import ImageData, Split, index_chunks, stage, stratified_indices
-from ...core.ridge import add_bias, one_hot, solve_ridge
-from ._objectives import normalise
-from .networks import INPUT_SIZE
+from ddbench.backbones.mini.networks import INPUT_SIZE
+from ddbench.core.data import ImageData, Split, index_chunks, stage, stratified_indices
+from ddbench.core.ridge import add_bias, one_hot, solve_ridge
+
+from .objectives import normalise
 
 GRID = tuple(10.0**k for k in range(-6, 2))  # relative to the mean squared feature norm
 VALIDATION = 0.2  # share of the train images that choose the ridge, for each network its own; test images choose nothing
