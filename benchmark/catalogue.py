@@ -26,7 +26,7 @@ def describe(kind: str, name: str) -> dict[str, Any]:
         cls = REGISTRIES[kind].get(name)
     except UserError as error:
         return {"name": name, "error": str(error)}
-    facts: dict[str, Any] = {"name": name, "summary": summary(cls), "module": cls.__module__}
+    facts: dict[str, Any] = {"name": name, "summary": first_line(cls), "module": cls.__module__}
     if isinstance(version := getattr(cls, "version", None), int):
         facts["version"] = version
     hints, helps = get_type_hints(cls, include_extras=True), comments(cls)
@@ -35,7 +35,7 @@ def describe(kind: str, name: str) -> dict[str, Any]:
     return facts
 
 
-def summary(cls: type) -> str:
+def first_line(cls: type) -> str:
     """First line of the docstring; a dataclass without one has a generated signature, which is no summary."""
     text = inspect.getdoc(cls) or ""
     return "" if text.startswith(f"{cls.__name__}(") else text.partition("\n")[0]

@@ -26,8 +26,8 @@ from ..machine.measure import Meter
 from ..machine.outcome import classify, is_out_of_memory, print_traceback
 from ..processes.several_gpus import team
 from ..records.records import jsonable
-from ..suite.cell import Cell, Evaluation, blank_record
-from .checkpoint import FOLDER
+from ..suite.cell import Cell, PlannedEvaluation, blank_record
+from .cell_checkpoint import FOLDER
 from .distillation import Distillation, last_good
 
 Emit = Callable[..., None]  # emit(event, **facts)
@@ -77,7 +77,7 @@ class CellRun:
             else:
                 self.emit("record", record=record)
 
-    def _ordered(self) -> list[Evaluation]:
+    def _ordered(self) -> list[PlannedEvaluation]:
         """Grouped by backbone, the one that is loaded already first."""
         held = self._held[0] if self._held else None
         names = dict.fromkeys([held, *(e.eval_backbone for e in self.cell.evaluations)])
@@ -90,7 +90,7 @@ class CellRun:
             raise UserError(f"dataset {self.cell.dataset} changed while the run was going on")
         return data
 
-    def _judging_data(self, protocol: Protocol, evaluation: Evaluation, data: ImageData, meter: Meter) -> ImageData:
+    def _judging_data(self, protocol: Protocol, evaluation: PlannedEvaluation, data: ImageData, meter: Meter) -> ImageData:
         """The dataset that judges: `data`, which the set was made from, unless the protocol names another."""
         if protocol.judging_data is None:
             return data
@@ -162,7 +162,7 @@ class CellRun:
         provenance = {**dset.provenance, **identity, "environment": environment(self.device), **facts}
         dataclasses.replace(dset, provenance=jsonable(provenance)).save(folder)
 
-    def _evaluate(self, evaluation: Evaluation, data: ImageData, dset: DistilledSet, whole: Meter) -> dict[str, Any]:
+    def _evaluate(self, evaluation: PlannedEvaluation, data: ImageData, dset: DistilledSet, whole: Meter) -> dict[str, Any]:
         """The record of one protocol on one backbone, with seconds and peaks of its own."""
         owner = f"protocol {evaluation.protocol!r}"
         protocol = build(PROTOCOLS.get(evaluation.protocol), evaluation.protocol_params, owner)
@@ -199,7 +199,7 @@ class CellRun:
             "peak_bytes_by_phase": {**record["peak_bytes_by_phase"], **peaks, "load": loading},
         }
 
-    def _record(self, evaluation: Evaluation, status: str, reason: str | None) -> dict[str, Any]:
+    def _record(self, evaluation: PlannedEvaluation, status: str, reason: str | None) -> dict[str, Any]:
         return {
             **blank_record(self.cell, evaluation, status, reason),
             **self.distilled,
@@ -210,7 +210,7 @@ class CellRun:
             "finished": measure.now(),
         }
 
-    def _emit_failure(self, evaluation: Evaluation, error: Exception) -> None:
+    def _emit_failure(self, evaluation: PlannedEvaluation, error: Exception) -> None:
         status, reason = classify(error, self.log)
         print_traceback(error)
         if is_out_of_memory(error):
@@ -242,5 +242,5 @@ _PROVENANCE = (
 _PROBE_SEED = 0
 
 
-def _title(evaluation: Evaluation) -> str:
+def _title(evaluation: PlannedEvaluation) -> str:
     return evaluation.protocol_spec + (f" on {evaluation.eval_backbone}" if evaluation.eval_backbone else "")

@@ -20,7 +20,7 @@ from ..machine import measure
 from ..machine.determinism import seed_everything
 from ..machine.measure import Meter, StepMeter
 from ..suite.cell import Cell
-from .checkpoint import PHASES, CellCheckpoint, maker
+from .cell_checkpoint import PHASES, CellCheckpoint, maker
 
 
 class Distillation:

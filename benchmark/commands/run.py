@@ -175,6 +175,7 @@ def run_name(methods: list[str], datasets: list[str], ipcs: list[int]) -> str:
 def report(cells: list, out: Path) -> list[dict]:
     """Print the tables of this plan, the picture of its sets, and where everything lies; returns its records."""
     from ..records.records import load_records
+    from ..records.regression import cell_name
     from ..report import render
     from ..report.tables import tables
 
@@ -187,7 +188,7 @@ def report(cells: list, out: Path) -> list[dict]:
     for record in records:
         if record["status"] not in ("ok", "unsupported"):
             log = out / "logs" / f"{record['cell_hash']}.log"
-            print(f"{record['status'].upper()}  {describe_cell(record)}: {record['reason']} (log: {log})")
+            print(f"{record['status'].upper()}  {cell_name(record)}: {record['reason']} (log: {log})")
     for picture in pictures(cells, out):
         print(f"picture: {picture}")
     print(f"records: {out / 'records.jsonl'}")
@@ -213,12 +214,6 @@ def beside(claims: list, out: Path, overrides: list[str]) -> str:
 
     names = Names.read(overrides=Overrides.parse(overrides))
     return claims_table.text(against(claims, load_records([out]), names), names.notes(claims))
-
-
-def describe_cell(record: dict) -> str:
-    from ..records.regression import describe
-
-    return describe(record)
 
 
 def pictures(cells: list, out: Path) -> list[Path]:

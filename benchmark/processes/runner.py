@@ -27,7 +27,7 @@ from ..machine.in_use import in_use_by_others, present
 from ..machine.outcome import classify_exit
 from ..records.records import append_record, done_hashes
 from ..records.run_folder import locked, prepare
-from ..suite.cell import Cell, Evaluation, blank_record
+from ..suite.cell import Cell, PlannedEvaluation, blank_record
 from .job import CHECKPOINT_EVERY
 from .launcher import Ended, Host, Slot, launch, slots
 from .progress import Reporter
@@ -78,7 +78,7 @@ def run_plan(
     return summary
 
 
-def _missing(cell: Cell, done: set[str]) -> list[Evaluation]:
+def _missing(cell: Cell, done: set[str]) -> list[PlannedEvaluation]:
     return [e for e in cell.evaluations if e.config_hash not in done]
 
 
@@ -154,7 +154,7 @@ class _Session:
         self.summary.count(record)
         self.reporter.record(record)
 
-    def store_failures(self, cell: Cell, lost: Iterable[Evaluation], outcome: tuple[str, str], **facts: Any) -> None:
+    def store_failures(self, cell: Cell, lost: Iterable[PlannedEvaluation], outcome: tuple[str, str], **facts: Any) -> None:
         """Rows for evaluations that no cell process reported."""
         facts["environment"] = facts.get("environment") or environment(torch.device("cpu"))
         for evaluation in lost:
@@ -179,7 +179,7 @@ class _CellWatch:
     host: Host
     current: str | None = None  # config hash of the evaluation that is running
     environment: dict[str, Any] | None = None  # of the cell process, as it reported it
-    left: dict[str, Evaluation] = field(default_factory=dict)
+    left: dict[str, PlannedEvaluation] = field(default_factory=dict)
 
     def run(self) -> None:
         session, started = self.session, measure.now()

@@ -17,7 +17,7 @@ from typing import Any
 from ...core.errors import UserError
 from ...core.method import PROTOCOLS
 from .records import FILE, SCHEMA, append_record, jsonable, load_records
-from .regression import describe
+from .regression import cell_name
 from .run_folder import locked
 
 _FORMAT = 1
@@ -108,7 +108,7 @@ def _check_version(file: Path, record: dict[str, Any]) -> None:
     version = PROTOCOLS.get(record["protocol"]).version
     if record["protocol_version"] != version:
         old = f"version {record['protocol_version']} of protocol {record['protocol']!r}"
-        raise UserError(f"{file}: {describe(record)} is of {old}, this program has version {version}; rerun it")
+        raise UserError(f"{file}: {cell_name(record)} is of {old}, this program has version {version}; rerun it")
 
 
 def _same(there: dict[str, Any], record: dict[str, Any], file: Path) -> bool:
@@ -116,7 +116,7 @@ def _same(there: dict[str, Any], record: dict[str, Any], file: Path) -> bool:
     if there["status"] == "ok" == record["status"] and jsonable(there) != jsonable(record):
         change = next(key for key in sorted({*there, *record}) if there.get(key) != record.get(key))
         values = f"{_short(there.get(change))} there, {_short(record.get(change))} in the bundle"
-        raise UserError(f"{file}: {describe(record)} has another {change!r}: {values}; one configuration has one record")
+        raise UserError(f"{file}: {cell_name(record)} has another {change!r}: {values}; one configuration has one record")
     return there["status"] == "ok" or record["status"] != "ok"
 
 

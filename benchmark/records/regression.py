@@ -82,7 +82,7 @@ def pooled_spread(records: Iterable[dict]) -> dict[tuple, float]:
 
 
 def _cell(old: dict, now: dict | None, found: dict[tuple, dict], tolerance: float) -> list[Difference]:
-    name = describe(old)
+    name = cell_name(old)
     if now is None:
         here = _key(old)[:-1]
         others = sorted({key[-1] for key in found if key[:-1] == here})
@@ -107,7 +107,7 @@ def _ratios(result: Comparison, what: str, cells: list[tuple[dict, float | None,
         per_method[old["method_spec"]].append(ratio)
         if limit is not None and ratio > limit:
             text = f"{what} {ratio:.2f} times the reference (limit {limit:g})"
-            result.differences.append(Difference(what, describe(old, whole=False), text, worse=True))
+            result.differences.append(Difference(what, cell_name(old, whole=False), text, worse=True))
     medians = ", ".join(f"{method} {statistics.median(ratios):.2f}" for method, ratios in per_method.items())
     if medians:
         result.notes.append(f"median {what} ratio to the reference while distilling: {medians}")
@@ -129,7 +129,7 @@ def _same_data(reference: Sequence[dict], new: Sequence[dict]) -> None:
             raise UserError(f"{dataset!r} is other data than in the reference (fingerprints differ); renew the reference")
 
 
-def describe(record: dict, whole: bool = True) -> str:
+def cell_name(record: dict, whole: bool = True) -> str:
     """`clpdd on mini_a -> mini_b, digits, IPC 1, seed 0, ridge-probe` in words."""
     judged = f" -> {record['eval_backbone']}" if whole and record["eval_backbone"] else ""
     ipc = "all images" if record["ipc"] is None else f"IPC {record['ipc']}"

@@ -21,7 +21,7 @@ _YOUNGER = {("linear-probe", "shared_views"): True}
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class PlannedEvaluation:
     """One protocol on one eval backbone: one record."""
 
     protocol: str  # name
@@ -52,7 +52,7 @@ class Cell:
     ipc: int | None  # None for methods without a budget
     distill_seed: int
     device: str  # kind: cpu | cuda
-    evaluations: tuple[Evaluation, ...] = ()
+    evaluations: tuple[PlannedEvaluation, ...] = ()
     unsupported: str | None = None  # why this combination cannot run
     cell_hash: str = ""
 
@@ -61,10 +61,10 @@ class Cell:
 
     @classmethod
     def from_json(cls, facts: dict[str, Any]) -> "Cell":
-        evaluations = tuple(Evaluation(**evaluation) for evaluation in facts["evaluations"])
+        evaluations = tuple(PlannedEvaluation(**evaluation) for evaluation in facts["evaluations"])
         return cls(**{**facts, "evaluations": evaluations})
 
-    def only(self, evaluations: Iterable[Evaluation]) -> "Cell":
+    def only(self, evaluations: Iterable[PlannedEvaluation]) -> "Cell":
         """This cell with a part of its evaluations."""
         return replace(self, evaluations=tuple(evaluations))
 
@@ -102,7 +102,7 @@ def _cell_facts(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _evaluation_facts(evaluation: Evaluation) -> dict[str, Any]:
+def _evaluation_facts(evaluation: PlannedEvaluation) -> dict[str, Any]:
     name, params = evaluation.protocol, evaluation.protocol_params
     facts = {
         "protocol": name,
@@ -119,7 +119,7 @@ def backbone_facts(spec: dict[str, Any] | None) -> dict[str, Any] | None:
     return None if spec is None else {name: spec[name] for name in _FEATURE_FIELDS}
 
 
-def blank_record(cell: Cell, evaluation: Evaluation, status: str, reason: str | None = None) -> dict[str, Any]:
+def blank_record(cell: Cell, evaluation: PlannedEvaluation, status: str, reason: str | None = None) -> dict[str, Any]:
     """A record with everything that identifies it, and nothing measured yet."""
     facts = {key: value for key, value in cell.to_json().items() if key not in _NOT_RECORDED}
     return {

@@ -18,7 +18,7 @@ from ...core.errors import UserError
 from ...core.method import METHODS, PROTOCOLS, Method, Protocol
 from ...core.params import resolved, spec_string
 from ..records.records import jsonable
-from .cell import Cell, Evaluation, backbone_facts, digest, hashed
+from .cell import Cell, PlannedEvaluation, backbone_facts, digest, hashed
 from .suite import Suite
 
 FLOOR, CEILING = "random", "full"  # the controls
@@ -59,7 +59,7 @@ def plan(suite: Suite, *, device: str = "auto") -> list[Cell]:
 def each_once(plans: Sequence[Sequence[Cell]], folders: Sequence[Path]) -> list[list[Cell]]:
     """The cells that each of several plans runs: one that several plans have for the same folder is distilled by the first of
     them alone, and evaluated there for all."""
-    wanted: dict[tuple[Path, str], dict[str, Evaluation]] = {}
+    wanted: dict[tuple[Path, str], dict[str, PlannedEvaluation]] = {}
     for cells, out in zip(plans, folders, strict=True):
         for cell in cells:
             wanted.setdefault((out, cell.cell_hash), {}).update({e.config_hash: e for e in cell.evaluations})
@@ -107,7 +107,7 @@ def grid(
                     yield seed, ipc if method.uses_ipc else None, method, card
 
 
-def evaluations_on(protocols: Sequence[Protocol], judges: Sequence[tuple[str, BackboneSpec]]) -> list[Evaluation]:
+def evaluations_on(protocols: Sequence[Protocol], judges: Sequence[tuple[str, BackboneSpec]]) -> list[PlannedEvaluation]:
     """Every protocol on every eval backbone; protocols that use none stand once, at the end."""
     asked = [(p.uses_backbone, evaluation_of(p)) for p in protocols]  # once each: what a protocol names is loaded for it
     bound = [
@@ -119,9 +119,9 @@ def evaluations_on(protocols: Sequence[Protocol], judges: Sequence[tuple[str, Ba
     return [*bound, *(evaluation for uses_backbone, evaluation in asked if not uses_backbone)]
 
 
-def evaluation_of(protocol: Protocol) -> Evaluation:
+def evaluation_of(protocol: Protocol) -> PlannedEvaluation:
     """One protocol, on no backbone yet."""
-    return Evaluation(
+    return PlannedEvaluation(
         protocol.name,
         spec_string(protocol),
         jsonable(resolved(protocol)),
@@ -150,7 +150,7 @@ def _cell(
     ipc: int | None,
     seed: int,
     device: str,
-    evaluations: Sequence[Evaluation],
+    evaluations: Sequence[PlannedEvaluation],
 ) -> Cell:
     name, spec = card or (None, None)
     cell = Cell(
@@ -211,7 +211,7 @@ def _by_kin(records: Sequence[dict[str, Any]]) -> dict[Kin, list[dict[str, Any]]
     return found
 
 
-def _estimate(cell: Cell, todo: Sequence[Evaluation], records: Mapping[Kin, list[dict[str, Any]]]) -> float | None:
+def _estimate(cell: Cell, todo: Sequence[PlannedEvaluation], records: Mapping[Kin, list[dict[str, Any]]]) -> float | None:
     """Seconds of distilling (unless the set is there already) and of the evaluations; None if there is no like of one."""
     alike = records.get(_kin(cell.to_json()))
     if not alike:

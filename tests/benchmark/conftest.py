@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ddbench.benchmark.suite.cell import Cell, Evaluation, hashed
+from ddbench.benchmark.suite.cell import Cell, PlannedEvaluation, hashed
 from ddbench.core.backbone import BACKBONES
 from ddbench.core.data import DATASETS
 from ddbench.core.method import METHODS, PROTOCOLS
@@ -37,8 +37,10 @@ def spec(name: str = "net", sha256: str = "aa") -> dict:
     }  # fmt: skip
 
 
-def make_evaluation(name: str = "net", protocol: str = "probe", params: dict | None = None, version: int = 1) -> Evaluation:
-    return Evaluation(protocol, protocol, params or {}, version, name, spec(name, f"sha of {name}"))
+def make_evaluation(
+    name: str = "net", protocol: str = "probe", params: dict | None = None, version: int = 1
+) -> PlannedEvaluation:
+    return PlannedEvaluation(protocol, protocol, params or {}, version, name, spec(name, f"sha of {name}"))
 
 
 def make_cell(evaluations=("one", "two"), **changes) -> Cell:
@@ -49,7 +51,7 @@ def make_cell(evaluations=("one", "two"), **changes) -> Cell:
         "dataset": "data", "dataset_name": "data", "dataset_params": {}, "dataset_fingerprint": "ff", "num_classes": 3,
         "ipc": 1, "distill_seed": 0, "device": "cpu",
     }  # fmt: skip
-    evaluations = tuple(e if isinstance(e, Evaluation) else make_evaluation(e) for e in evaluations)
+    evaluations = tuple(e if isinstance(e, PlannedEvaluation) else make_evaluation(e) for e in evaluations)
     return hashed(Cell(**{**facts, **changes}, evaluations=evaluations))
 
 

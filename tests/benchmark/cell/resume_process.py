@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ddbench.benchmark.cell.checkpoint import CellCheckpoint
+from ddbench.benchmark.cell.cell_checkpoint import CellCheckpoint
 from ddbench.benchmark.contract.subject import tiny_backbone, tiny_data
 from ddbench.benchmark.machine.determinism import make_deterministic
 from ddbench.benchmark.machine.measure import Meter, StepMeter

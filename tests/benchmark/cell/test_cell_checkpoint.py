@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ddbench.benchmark.cell import checkpoint
-from ddbench.benchmark.cell.checkpoint import CellCheckpoint, code_digest
+from ddbench.benchmark.cell import cell_checkpoint
+from ddbench.benchmark.cell.cell_checkpoint import CellCheckpoint, code_digest
 from ddbench.benchmark.machine import measure
 from ddbench.benchmark.machine.measure import Meter, StepMeter
 
@@ -25,7 +25,7 @@ PROCESS = Path(__file__).with_name("resume_process.py")
 def time(monkeypatch):
     """A clock that stands still but for `time[0] += seconds`."""
     now = [0.0]
-    for module in (checkpoint, measure):
+    for module in (cell_checkpoint, measure):
         monkeypatch.setattr(module, "clock", lambda: now[0])
     return now
 
@@ -65,7 +65,7 @@ def test_it_is_due_at_intervals_and_less_often_where_saving_is_slow(opened, time
     def slow(*_):
         time[0] += 2
 
-    monkeypatch.setattr(checkpoint, "save_tensors", slow)
+    monkeypatch.setattr(cell_checkpoint, "save_tensors", slow)
     place.save(1, STATE)
     time[0] += 39
     assert not place.due()
