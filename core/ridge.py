@@ -51,6 +51,14 @@ def add_bias(z: Tensor, scale: Tensor | float = 1.0) -> Tensor:
     return torch.cat([z, torch.ones_like(z[..., :1]) * scale], dim=-1)
 
 
+def class_rows(targets: Tensor, rows: Tensor, num_classes: int) -> Tensor:
+    """Class probabilities `(..., k)` at `rows (...)` of targets `(n, k)`, or one-hot of labels `(n,)`."""
+    if targets.ndim == 2:
+        return targets[rows]
+    labels = targets[rows]
+    return one_hot(labels.flatten(), num_classes).view(*labels.shape, num_classes)
+
+
 def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Targets `(n, k)` with 1 at the label."""
     ones = torch.ones(len(labels), 1, dtype=dtype, device=labels.device)

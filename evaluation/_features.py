@@ -7,7 +7,6 @@ from ..core.backbone import Backbone
 from ..core.data import ImageData, index_chunks, stage
 from ..core.encode import encode
 from ..core.passes import PassSize
-from ..core.ridge import one_hot
 from ..core.run import Run
 from ..core.sets import DistilledSet
 from ..core.views import CENTRE, DRAWN, View, sample
@@ -23,12 +22,15 @@ def no_class_targets(dset: DistilledSet) -> str | None:
 
 
 def class_targets(dset: DistilledSet) -> Tensor:
-    """Targets `(n, k)` of a classification probe: the set's class probabilities, or its labels one-hot."""
+    """Targets of a classification probe: the set's class probabilities `(n, k)`, or its labels `(n,)`.
+
+    `core.ridge.class_rows` gives those of some images as probabilities; one-hot for all of ImageNet they would take 5 GB.
+    """
     if dset.target_kind == "class_probabilities":
         assert dset.targets is not None
         return dset.targets
     assert dset.labels is not None
-    return one_hot(dset.labels, dset.num_classes)
+    return dset.labels
 
 
 def is_whole_train_split(dset: DistilledSet, data: ImageData) -> bool:

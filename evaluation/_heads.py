@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..core.ridge import class_rows
 from ..core.transfer import to_device
 
 HEAD_STD = 0.01  # weight initialisation of the released LGM probe; its bias starts at 0
@@ -33,7 +34,9 @@ def new_heads(dim: int, num_classes: int, seeds: list[torch.Generator]) -> tuple
 def train_heads(
     heads: tuple[Tensor, Tensor], features_at: FeaturesAt, targets: Tensor, recipe: ProbeRecipe, orders: list[torch.Generator]
 ) -> tuple[Tensor, Tensor]:
-    """Train s heads `(s, k, d)`, `(s, k)` by cross-entropy on targets `(n, k)`; each seed shuffles with its own stream.
+    """Train s heads `(s, k, d)`, `(s, k)` by cross-entropy; each seed shuffles with its own stream.
+
+    Targets are class probabilities `(n, k)` or labels `(n,)`.
 
     Adam acts elementwise and the losses are summed over seeds, so every head takes the steps it would take alone.
     """
@@ -46,7 +49,8 @@ def train_heads(
         order = torch.stack([torch.randperm(n, generator=g) for g in orders])
         for indices in order.split(recipe.batch, dim=1):
             logits = torch.einsum("sbd,skd->sbk", features_at(epoch, indices), weight) + bias[:, None]
-            loss = -(F.log_softmax(logits, dim=-1) * targets[to_device(indices, targets.device)]).sum(-1).mean(1).sum()
+            wanted = class_rows(targets, to_device(indices, targets.device), logits.shape[-1])
+            loss = -(F.log_softmax(logits, dim=-1) * wanted).sum(-1).mean(1).sum()
             adam.zero_grad()
             loss.backward()
             adam.step()

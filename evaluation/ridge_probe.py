@@ -17,6 +17,7 @@ from ..core.data import ImageData, stratified_indices
 from ..core.errors import Unsupported
 from ..core.method import PROTOCOLS, Evaluation, Protocol, Work
 from ..core.params import Count
+from ..core.ridge_path import RidgePath
 from ..core.run import Run
 from ..core.sets import DistilledSet
 from ._features import class_targets, no_class_targets, set_features
@@ -24,54 +25,6 @@ from ._groups import judged
 
 GRID = tuple(10.0**k for k in range(-6, 3))  # relative ridges
 _VALIDATION_SEED = 0  # the split is part of the protocol, the same for every run
-
-
-@dataclass(frozen=True)
-class RidgePath:
-    """Ridge solutions of one set for every ridge, by one eigendecomposition (float64).
-
-    With centred Z = U S V^T the weights at ridge r are V diag(s / (s^2 + r)) U^T Y; the intercept restores the means.
-    """
-
-    basis: Tensor  # (d, r) right singular vectors V
-    singular: Tensor  # (r,) singular values, descending
-    projected: Tensor  # (r, k) U^T Y
-    z_mean: Tensor  # (d,)
-    y_mean: Tensor  # (k,)
-    diagonal: float  # mean diagonal of the centred kernel
-
-    @classmethod
-    def fit(cls, z: Tensor, y: Tensor) -> "RidgePath":
-        """From features `(n, d)` and targets `(n, k)`."""
-        z, y = z.double(), y.double()
-        z_mean, y_mean = z.mean(0), y.mean(0)
-        z, y = z - z_mean, y - y_mean
-        if len(z) > z.shape[1]:  # Gram matrix of the smaller side
-            square, basis = torch.linalg.eigh(z.T @ z)
-            singular = square.clamp(min=0).sqrt()
-            projected = basis.T @ (z.T @ y) / singular.clamp(min=1e-12)[:, None]
-        else:
-            square, left = torch.linalg.eigh(z @ z.T)
-            singular = square.clamp(min=0).sqrt()
-            basis = z.T @ left / singular.clamp(min=1e-12)
-            projected = left.T @ y
-        keep = singular > singular.max() * 1e-7
-        diagonal = float(z.square().sum(1).mean())
-        return cls(basis[:, keep], singular[keep], projected[keep], z_mean, y_mean, diagonal)
-
-    def scores(self, features: Tensor, ridge: float) -> Tensor:
-        """Outputs `(n, k)` at a relative ridge for features `(n, d)`."""
-        weights = self.basis @ (self.projected * (self.singular / (self.singular**2 + ridge * self.diagonal))[:, None])
-        return (features.double() - self.z_mean) @ weights + self.y_mean
-
-    def hits(self, features: Tensor, labels: Tensor, ridge: float) -> Tensor:
-        """Whether the largest output is the label, bool `(n,)`, chunk by chunk."""
-        pairs = zip(features.split(8192), labels.split(8192), strict=True)
-        return torch.cat([self.scores(z, ridge).argmax(1) == y for z, y in pairs])
-
-    def accuracy(self, features: Tensor, labels: Tensor, ridge: float) -> float:
-        """Top-1 accuracy in percent."""
-        return 100 * int(self.hits(features, labels, ridge).sum()) / len(labels)
 
 
 def validation_indices(data: ImageData, dset: DistilledSet, fraction: float) -> tuple[Tensor, bool]:
@@ -106,7 +59,7 @@ class RidgeProbe(Protocol):
         features = set_features(backbone, data, dset, run)[0]
         targets = class_targets(dset)
         ridge = self.choose_ridge(backbone, data, dset, features, targets, run)
-        path = RidgePath.fit(features, targets)
+        path = RidgePath.fit(features, targets, dset.num_classes)
         hits = path.hits(run.bank.features(backbone, data, "test")[0], data.test.labels, ridge)
         return judged([100 * int(hits.sum()) / len(hits)], hits[None], data, ridge=ridge)
 
@@ -121,10 +74,10 @@ class RidgeProbe(Protocol):
         part, held_out = validation_indices(data, dset, fraction)
         if not len(part):
             raise Unsupported(f"ridge-probe chooses its ridge on train images outside the set; {data.name} has too few of them")
+        rows = None
         if held_out:
             assert dset.indices is not None
-            keep = ~torch.isin(dset.indices, part)
-            features, targets = features[keep], targets[keep]
-        path = RidgePath.fit(features, targets)
+            rows = (~torch.isin(dset.indices, part)).nonzero().flatten()
+        path = RidgePath.fit(features, targets, dset.num_classes, rows)
         z, y = run.bank.features(backbone, data, "train")[0][part], data.train.labels[part]
         return max(GRID, key=lambda ridge: (path.accuracy(z, y, ridge), ridge))

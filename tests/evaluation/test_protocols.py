@@ -2,19 +2,18 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsClassifier
 
 from ddbench.core.data import to_float
 from ddbench.core.method import METHODS, PROTOCOLS
 from ddbench.core.sets import DistilledSet
+from ddbench.evaluation import knn
 from ddbench.evaluation._heads import ProbeRecipe, accuracies, head_hits, new_heads, train_heads
 from ddbench.evaluation.linear_probe import LGMProbe, LinearProbe, seed_streams
-from ddbench.evaluation.ridge_probe import RidgePath, RidgeProbe, validation_indices
+from ddbench.evaluation.ridge_probe import RidgeProbe, validation_indices
 
 QUICK = {"linear-probe": {"epochs": 5, "full_epochs": 5}, "lgm-probe": {"epochs": 5, "full_epochs": 2}}
 
@@ -29,16 +28,6 @@ def train_features(backbone, split):
 
 def random_set(data, run, ipc=2):
     return METHODS.create("random").distill(None, data, ipc, run=run)
-
-
-@pytest.mark.parametrize(("n", "d"), [(6, 20), (40, 5), (2, 3)])
-@pytest.mark.parametrize("ridge", [1e-4, 0.1, 10.0])
-def test_ridge_path_is_scikit_learns_ridge(n, d, ridge):
-    generator = torch.Generator().manual_seed(0)
-    z, y, new = (torch.randn(s, generator=generator, dtype=torch.float64) for s in [(n, d), (n, 3), (9, d)])
-    path = RidgePath.fit(z, y)
-    expected = Ridge(alpha=ridge * path.diagonal, solver="svd").fit(z.numpy(), y.numpy()).predict(new.numpy())
-    np.testing.assert_allclose(path.scores(new, ridge).numpy(), expected, rtol=1e-6, atol=1e-8)
 
 
 def test_ridge_is_chosen_on_train_images_outside_the_set(backbone, data, run):
@@ -95,6 +84,27 @@ def test_knn_is_scikit_learns(backbone, data, run):
     model = KNeighborsClassifier(1, metric="cosine").fit(backbone(dset.images).numpy(), dset.labels.numpy())
     expected = 100 * model.score(train_features(backbone, data.test), data.test.labels.numpy())
     assert PROTOCOLS.create("knn").evaluate(backbone, data, dset, run=run).top1 == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("k", [1, 4, 60])
+def test_neighbours_in_chunks_are_those_of_all_at_once(k, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    z, own = (torch.randn(n, 6, generator=generator) for n in (9, 50))
+    expected = (F.normalize(z, dim=1) @ F.normalize(own, dim=1).T).topk(min(k, 50), dim=1)
+    monkeypatch.setattr(knn, "_ROWS", 7)
+    similarity, nearest = knn.most_similar(z, own, k)
+    torch.testing.assert_close(similarity, expected.values)
+    assert torch.equal(nearest, expected.indices)
+
+
+def test_heads_learn_the_same_from_labels_and_from_one_hot_targets():
+    z, labels = torch.randn(7, 4, generator=torch.Generator().manual_seed(0)), torch.arange(7) % 3
+    found = []
+    for targets in (labels, F.one_hot(labels, 3).float()):
+        heads, orders = new_heads(4, 3, [torch.Generator().manual_seed(1)]), [torch.Generator().manual_seed(2)]
+        found.append(train_heads(heads, lambda epoch, index: z[index], targets, ProbeRecipe(0.05, 6, 3), orders))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
 
 
 def test_batched_heads_are_the_heads_trained_one_by_one():
