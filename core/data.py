@@ -2,8 +2,8 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -72,6 +72,10 @@ class ImageData:
 
     `fingerprint` is a sha256 that changes when any image, label or split changes. Group g of the splits is called
     `group_names[g]`; a split need not hold all of them.
+
+    `notes`: what was noticed that a number on this data has to carry, a line each; records keep them as `data_notes`.
+    `facts`: the counts behind them, JSON-ready; `ddbench data check` shows them. `class_order` says how classes came to their
+    numbers. `mirror`: whether a mirrored image still shows its class, which digits, letters and traffic signs do not.
     """
 
     name: str
@@ -80,6 +84,10 @@ class ImageData:
     class_names: tuple[str, ...]
     fingerprint: str
     group_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+    class_order: str = "as published"
+    mirror: bool = True
 
     @property
     def num_classes(self) -> int:

@@ -27,4 +27,4 @@ class Digits(DataSource):
         train, test = (
             Split(ArrayImages(images[part.numpy()]), labels[part]) for part in stratified_indices(labels, 0.2, _SPLIT_SEED)
         )
-        return ImageData("digits", train, test, tuple("0123456789"), array_fingerprint(train, test))
+        return ImageData("digits", train, test, tuple("0123456789"), array_fingerprint(train, test), mirror=False)

@@ -34,10 +34,25 @@ def validation_indices(data: ImageData, dset: DistilledSet, fraction: float) -> 
     part is taken out of the set instead.
     """
     _, part = stratified_indices(data.train.labels, fraction, _VALIDATION_SEED)
+    if not len(part):
+        return _one_of_some_classes(data.train.labels, dset, fraction)
     if dset.indices is None:
         return part, False
     outside = part[~torch.isin(part, dset.indices)]
     return (outside, False) if len(outside) >= len(part) / 2 else (part, True)
+
+
+def _one_of_some_classes(labels: Tensor, dset: DistilledSet, fraction: float) -> tuple[Tensor, bool]:
+    """As `validation_indices` where each class is so small that its share rounds to no image: one image of some classes.
+
+    They are images outside the set; where there are none, one each of classes that keep another.
+    """
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(_VALIDATION_SEED))
+    outside = order if dset.indices is None else order[~torch.isin(order, dset.indices)]
+    whole = not len(outside)
+    pool = order[labels.bincount()[labels[order]] > 1] if whole else outside
+    one_each = list({int(labels[index]): int(index) for index in pool}.values())
+    return torch.tensor(sorted(one_each[: max(1, round(fraction * len(labels)))]), dtype=torch.long), whole
 
 
 @PROTOCOLS.register("ridge-probe")

@@ -41,6 +41,28 @@ def test_ridge_is_chosen_on_train_images_outside_the_set(backbone, data, run):
     assert 5 <= len(part) <= len(data.train) / 4
 
 
+@pytest.mark.parametrize("indices", [None, range(0, 80, 2), range(80)])
+def test_many_classes_of_two_images_leave_some_to_choose_on(indices, make_data):
+    """A fifth of two images rounds to none, although as many lie outside the set as in it."""
+    data = make_data(classes=8, per_class=2)
+    train = data.train.subset(torch.arange(80) % len(data.train))
+    train = dataclasses.replace(train, labels=torch.arange(80) // 2)
+    data = dataclasses.replace(data, train=train, class_names=tuple(map(str, range(40))))
+    given = None if indices is None else torch.tensor(indices)
+    dset = DistilledSet(
+        torch.rand(4 if given is None else len(given), 3, 4, 4),
+        torch.zeros(4 if given is None else len(given)).long(),
+        data.class_names,
+        indices=given,
+    )
+    part, held_out = validation_indices(data, dset, 0.2)
+    assert len(part) == 16
+    assert held_out == (indices == range(80))
+    assert len(train.labels[part].unique()) == 16
+    if indices == range(0, 80, 2):
+        assert not set(part.tolist()) & set(indices)
+
+
 @pytest.mark.parametrize("name", ["ridge-probe", "linear-probe", "lgm-probe", "knn"])
 def test_test_labels_play_no_role_but_in_the_score(name, backbone, data, run):
     """Shuffled test labels may change the accuracy, never what was chosen: predictions stay the same."""
