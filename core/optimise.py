@@ -18,6 +18,9 @@ _CHUNKS = "chunks"  # in a checkpoint: the chunk of each engine
 
 T = TypeVar("T", contravariant=True)
 
+# Images `(k, 3, R, R)` in [0, 1] and which of the n they are -> scalar, a sum over images
+Regulariser = Callable[[Tensor, slice], Tensor]
+
 
 class Stepper(Protocol[T]):
     """What back-propagates an objective into images: `FeatureEngine`, or several of them."""
@@ -61,8 +64,11 @@ def optimise(
     objective_at: Callable[[int], T],
     schedule: Schedule,
     run: Run,
+    regulariser: Regulariser | None = None,
 ) -> Tensor:
     """Minimise the objectives over the parameters of `images`; returns the final images `(n, 3, R, R)` in [0, 1].
+
+    `regulariser` is a term of the loss in the images themselves, a sum over them: it is taken chunk by chunk.
 
     `objective_at(step)` gives the objective of a step (from 0), so that a method draws its real batch there. It may depend
     on the step and on generators of `run` alone: then an interrupted loop goes on from its checkpoint to the same bits.
@@ -84,7 +90,10 @@ def optimise(
             if schedule.grow_every and step and step % schedule.grow_every == 0 and images.grow():  # type: ignore[operator]
                 adam = _adam(images, schedule.lr)
             adam.zero_grad()
-            known = losses.add(step, engine.step(images, objective_at(step), generator))
+            loss = engine.step(images, objective_at(step), generator)
+            if regulariser is not None:
+                loss = loss + _regularise(images, regulariser, engine.chunk)
+            known = losses.add(step, loss)
             adam.step()
             due = run.checkpoint.due()
             for done, value in known + (losses.read() if due else []):
@@ -92,7 +101,7 @@ def optimise(
             if due:  # nothing is saved on an unread loss
                 run.checkpoint.save(step + 1, {**_state(images, adam, engine), **run.streams.state()})
     except Diverged as error:
-        raise Diverged(str(error), render_all(losses.good, engine.chunk)) from None
+        raise Diverged(str(error), render_all(losses.last_good(), engine.chunk)) from None
     finally:
         run.facts["chunks"] = engine.chunks
     return render_all(images, engine.chunk)
@@ -100,22 +109,38 @@ def optimise(
 
 def reads_late(run: Run) -> bool:
     """Whether losses are read one step late: on a GPU, which then never waits, but not where a chunk was given to save memory,
-    for reading late costs a further copy of the images."""
+    for reading late costs a further copy of the images in half their precision."""
     return run.device.type == "cuda" and run.chunk is None
+
+
+def _regularise(images: nn.Module, regulariser: Regulariser, chunk: int) -> Tensor:
+    """Add the gradient of the regulariser to the parameters' `.grad`, chunk by chunk; returns its value."""
+    n, total = len(images), torch.zeros((), device=next(images.parameters()).device)  # type: ignore[arg-type]
+    for start in range(0, n, chunk):
+        rows = slice(start, min(start + chunk, n))
+        part = regulariser(images(rows), rows)
+        part.backward()
+        total += part.detach()
+    return total
 
 
 class Losses:
     """The losses of a loop as numbers: at once, or `late` by one step, so that a GPU never waits for the host in between.
 
     The first loss and the last are never late: the first ends the warm-up, and no set is returned on an unread loss. `good` is
-    a copy of the images as they were at the last loss that is known to be finite, or at the start.
+    a copy of the images as they were at the last loss that is known to be finite, or at the start; in bfloat16, because it is
+    there to be looked at, in the memory of every loop, and its range is that of float32.
     """
 
     def __init__(self, images: nn.Module, first: int, steps: int, late: bool = False):
         self.images, self.first, self.steps, self.late = images, first, steps, late
-        self.good = copy.deepcopy(images)
+        self.good = copy.deepcopy(images).bfloat16()
         self._spare: nn.Module | None = None  # a copy that may be overwritten
         self._unread: tuple[int, Readback, nn.Module] | None = None  # step, its loss, and the images then
+
+    def last_good(self) -> nn.Module:
+        """The copy `good`, to be rendered in the images' precision."""
+        return copy.deepcopy(self.good).to(next(self.images.parameters()).dtype)
 
     def add(self, step: int, loss: Tensor) -> list[tuple[int, float]]:
         """Steps (from 0) and losses that are known now. `loss` is that of the present images; raises `Diverged` as `read`."""
@@ -154,10 +179,10 @@ def render_all(images: nn.Module, chunk: int) -> Tensor:
 
 
 def _copied(images: nn.Module, into: nn.Module | None) -> nn.Module:
-    """A copy of the images; in place, which costs no allocation, unless they have grown since."""
+    """A copy of the images in bfloat16; in place, which costs no allocation, unless they have grown since."""
     old, new = list(into.parameters()) if into is not None else [], list(images.parameters())
     if into is None or len(old) != len(new):
-        return copy.deepcopy(images)
+        return copy.deepcopy(images).bfloat16()
     with torch.no_grad():
         for kept, value in zip(old, new, strict=True):
             kept.copy_(value)

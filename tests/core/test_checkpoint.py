@@ -168,4 +168,7 @@ def test_a_divergence_carries_the_images_of_the_last_finite_loss(backbone, run, 
         optimise(images(), engine, objective_at, Schedule(9, 0.1, grow_every), run)
     steps = max(0, bad - 1)  # the last finite loss was that of the images after so many updates
     wanted = optimise(images(), engine, objective_at, Schedule(steps, 0.1, grow_every), run)
-    assert torch.equal(raised.value.images, wanted)
+    torch.testing.assert_close(raised.value.images, wanted, rtol=0, atol=2e-3)  # kept in bfloat16: half a grey level
+    if bad > 1:  # and the images of one update more are further away
+        later = optimise(images(), engine, objective_at, Schedule(steps + 1, 0.1, grow_every), run)
+        assert (later - wanted).abs().max() > 1e-2

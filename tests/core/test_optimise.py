@@ -53,7 +53,7 @@ def test_a_late_loss_can_be_read_before_the_next():
 def test_no_loop_ends_on_an_infinite_loss_and_the_good_images_are_those_of_the_last_finite_one(bad, late):
     """Step k sees images that are k more than at the start."""
     losses = losses_of(5, late)
-    start = losses.good.signal.clone()
+    start = losses.images.signal.detach().clone()
 
     def step_through():
         for step in range(5):
@@ -62,7 +62,36 @@ def test_no_loop_ends_on_an_infinite_loss_and_the_good_images_are_those_of_the_l
 
     with pytest.raises(Diverged, match=f"loss is nan at step {bad + 1} of 5"):
         step_through()
-    assert torch.equal(losses.good.signal, start + max(0, bad - 1))
+    assert torch.equal(losses.last_good().signal, (start + max(0, bad - 1)).bfloat16().float())
+
+
+@pytest.mark.parametrize(("late", "copies"), [(False, 1), (True, 2)])
+def test_a_copy_of_the_good_images_takes_half_the_memory_of_the_images(late, copies):
+    losses = losses_of(late=late)
+    for step, loss in enumerate(FINITE[:3]):
+        losses.add(step, loss)
+    held = {id(copy): copy for copy in (losses.good, losses._spare, losses._unread and losses._unread[2]) if copy is not None}
+    assert [copy.signal.dtype for copy in held.values()] == [torch.bfloat16] * copies
+    assert sum(copy.signal.nbytes for copy in held.values()) == copies * losses.images.signal.nbytes / 2
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 10])
+def test_a_regulariser_is_a_term_of_the_loss_chunk_by_chunk(chunk, backbone, run):
+    """Against the loop written out; Adam, whose steps do not see the scale of a gradient, over a weight that matters."""
+    images, expected = (Pixels(4, 16, torch.Generator().manual_seed(0)) for _ in range(2))
+    origin, reported = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(1)), []
+    own = dataclasses.replace(run, progress=lambda step, steps, loss: reported.append(loss))
+    engine, objective = FeatureEngine(backbone, [CENTRE], chunk), lambda z: z.square().mean()
+    pull = lambda x, rows: (x - origin[rows]).square().sum() / 10  # noqa: E731
+    found = optimise(images, engine, lambda step: objective, Schedule(4, 0.1), own, pull)
+    adam = torch.optim.Adam(expected.parameters(), lr=0.1)
+    for step in range(4):
+        adam.zero_grad()
+        loss = objective(backbone(expected())[None]) + pull(expected(), slice(4))
+        loss.backward()
+        assert reported[step] == pytest.approx(loss.item(), rel=1e-4)
+        adam.step()
+    torch.testing.assert_close(found, expected().detach(), rtol=1e-3, atol=1e-3)
 
 
 def test_late_losses_save_and_diverge_as_those_read_at_once(backbone, run, monkeypatch):
