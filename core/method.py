@@ -2,13 +2,15 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 from .backbone import Backbone, BackboneSpec
 from .data import ImageData
 from .registry import Registry
 from .run import Run
 from .sets import DistilledSet
+
+Origin = Literal["released code", "re-derived", "ours", "baseline"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,9 @@ class Method:
     """
 
     name: str
+    # what its rows stand for: a paper as its released code has it, a paper re-derived from its text, an idea of the author of
+    # this class, or real images that a method has to beat
+    origin: ClassVar[Origin] = "ours"
     version: ClassVar[int] = 1
     uses_backbone: ClassVar[bool] = True  # False: one cell serves every distil backbone
     uses_ipc: ClassVar[bool] = True  # False: one cell serves every IPC (the full-data ceiling)

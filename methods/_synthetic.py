@@ -1,6 +1,6 @@
 """What the methods that optimise images share: where the images start."""
 
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -32,30 +32,26 @@ def version_of_start(version: int, init: Init, ipc: int) -> int:
     return version + (init == "centroid" and ipc > 1)
 
 
-class Parametrised(Protocol):
-    """The parameters by which a method says how its images are stored and where they start."""
+def starting_images(
+    backbone: Backbone,
+    data: ImageData,
+    ipc: int,
+    run: Run,
+    *,
+    init: Init,
+    images: Parametrisation = "pyramid",
+    decorrelate: bool = True,
+    growing: bool = False,
+) -> Pixels | Pyramid:
+    """`ipc` images per class, class by class, on the run's device.
 
-    @property
-    def images(self) -> Parametrisation: ...
-    @property
-    def init(self) -> Init: ...
-    @property
-    def grow_every(self) -> int: ...
-    @property
-    def decorrelate(self) -> bool: ...
-
-
-def starting_images(method: Parametrised, backbone: Backbone, data: ImageData, ipc: int, run: Run) -> Pixels | Pyramid:
-    """`ipc` images per class, class by class, on the run's device, as `method` asks for them.
-
-    `noise`: random, a pyramid growing from one pixel where `grow_every` is not 0. `centroid`: real images, those that `kmeans`
-    picks, which at IPC 1 are those of `centroids`; a class with fewer images than `ipc` gives some twice.
+    `noise`: random, a `growing` pyramid starting with one pixel. `centroid`: real images, those that `kmeans` picks, which at
+    IPC 1 are those of `centroids`; a class with fewer images than `ipc` gives some twice.
     """
     size, generator = backbone.spec.stage_size, run.generator("initial images")
     n = ipc * data.num_classes
-    growing = method.grow_every > 0
-    start = initial_images(method.images, n, size, generator, decorrelate=method.decorrelate, growing=growing)
-    if method.init == "centroid":
+    start = initial_images(images, n, size, generator, decorrelate=decorrelate, growing=growing)
+    if init == "centroid":
         z = run.bank.features(backbone, data, "train")[0]
         chosen = torch.cat([nearest_in_class(z, data.train.labels == c, ipc) for c in range(data.num_classes)])
         start.start_from(stage(data.train.images[chosen], size), generator)

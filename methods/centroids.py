@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..core.backbone import Backbone
 from ..core.data import ImageData
-from ..core.method import METHODS, Method, Work
+from ..core.method import METHODS, Method, Origin, Work
 from ..core.run import Run
 from ..core.sets import DistilledSet
 from ._real import pick_per_class
@@ -26,6 +26,8 @@ def nearest_to_mean(z: Tensor, count: int) -> Tensor:
 @dataclass(frozen=True)
 class Centroids(Method):
     """Real images nearest to their class mean in feature space (LGM's Centroids baseline)."""
+
+    origin: ClassVar[Origin] = "baseline"
 
     real_images: ClassVar[bool] = True
     deterministic: ClassVar[bool] = True

@@ -21,7 +21,7 @@ The suite that takes each part away, and what does not work: docs/duet.md.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,15 +30,16 @@ from ..core.backbone import BACKBONES, Backbone
 from ..core.data import ImageData
 from ..core.engine import FeatureEngine, Objective
 from ..core.errors import UserError
-from ..core.method import METHODS, Work
+from ..core.method import METHODS, Method, Origin, Work
 from ..core.optimise import Schedule, optimise, render_all
 from ..core.params import AfterValidator, Count, NonNegative, Positive, split
 from ..core.real import resident
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
 from ..core.transfer import to_device
-from ._synthetic import starting_images
-from .clpdd import CLPDD
+from ..core.views import Augment
+from ._probes import Probes
+from ._synthetic import Init, starting_images, version_of_start
 
 
 @dataclass(frozen=True)
@@ -97,33 +98,47 @@ def _backbone_names(text: str) -> str:
 
 @METHODS.register("duet")
 @dataclass(frozen=True)
-class Duet(CLPDD):
+class Duet(Method):
     """Two ridge probes on one image set, anchored to real images, over one backbone or several (ours)."""
 
-    tau: Positive = 0.2
-    plain: NonNegative = 2.0
-    copies: Count = 3
-    steps: Count = 300
+    origin: ClassVar[Origin] = "ours"
+
+    tau: Positive = 0.2  # softmax temperature of the outer cross-entropy
+    lam: Positive = 0.003  # ridge of the probe on centre views, relative to the mean diagonal of the kernel
+    lam_copies: Positive = 0.1  # the same for the probe on augmented copies
+    plain: NonNegative = 2.0  # weight of the centre-view probe beside the other one; 0: augmented copies only
     anchor: NonNegative = 20.0  # weight of the mean squared pixel distance to the images it starts from
     also: Annotated[str, AfterValidator(_backbone_names)] = ""  # further backbones to distil with, joined by +
+    init: Init = "centroid"  # start from real images, those that `kmeans` picks (IPC 1: `centroids`); or noise, with anchor=0
+    augment: Augment = "flip+crop"  # views of the copies: none, or flip, crop, noise joined by +
+    copies: Count = 3  # augmented copies of each image per step; none with augment=none
+    steps: Count = 300
+    lr: Positive = 0.05  # Adam, on the pyramid of the images (LGM section 3.2); 0.01 for 10 images per class
+    real_batch: Count = 2000  # real features per step
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.anchor and self.init == "noise":
             raise UserError("init=noise starts from no real image to anchor to: give anchor=0, or init=centroid")
 
+    def version_at(self, ipc: int) -> int:
+        return version_of_start(self.version, self.init, ipc)
+
     def work(self, train: int, classes: int, ipc: int) -> Work | None:
         """Nothing is known of what a view costs under further backbones."""
-        return None if self.also else super().work(train, classes, ipc)
+        views = self.steps * classes * ipc * len(self.probes.views())
+        return None if self.also else Work(views, views, ("train",), classes * ipc)
+
+    @property
+    def probes(self) -> Probes:
+        return Probes(self.tau, self.lam, self.lam_copies, self.plain, self.augment, self.copies)
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
-        images = starting_images(self, backbone, data, ipc, run)
+        images = starting_images(backbone, data, ipc, run, init=self.init)
         backbones = [backbone, *(BACKBONES.create(name).load().to(run.device) for name in split(self.also, "+"))]
-        engines = [FeatureEngine(each, self.views(), run.chunk_size) for each in backbones]
-        scores = [self.scored(each, data, ipc, run) for each in backbones]
+        engines = [FeatureEngine(each, self.probes.views(), run.chunk_size) for each in backbones]
+        draws = [self.probes.objectives(each, data, ipc, self.real_batch, run) for each in backbones]
         generator = run.generator("real batches")
         (origin,) = resident([render_all(images, run.chunk_size)], run.device)
         ensemble = Ensemble(engines, self.anchor, origin)
-        schedule = Schedule(self.steps, self.lr, self.grow_every)
-        found = optimise(images, ensemble, lambda step: [score(generator) for score in scores], schedule, run)
+        found = optimise(images, ensemble, lambda step: [draw(generator) for draw in draws], Schedule(self.steps, self.lr), run)
         return DistilledSet(found, class_labels(data.num_classes, ipc), data.class_names)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..core.backbone import Backbone
 from ..core.data import ImageData
-from ..core.method import METHODS, Method, Work
+from ..core.method import METHODS, Method, Origin, Work
 from ..core.run import Run
 from ..core.sets import DistilledSet
 from ._real import pick_per_class
@@ -35,6 +35,8 @@ def herd(z: Tensor, count: int) -> Tensor:
 @dataclass(frozen=True)
 class Herding(Method):
     """Real images whose running mean follows the class mean in feature space (Welling 2009; iCaRL 2017)."""
+
+    origin: ClassVar[Origin] = "baseline"
 
     normalise: bool = True  # L2-normalise features first, as iCaRL does
 

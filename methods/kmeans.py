@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..core.backbone import Backbone
 from ..core.data import ImageData
-from ..core.method import METHODS, Method, Work
+from ..core.method import METHODS, Method, Origin, Work
 from ..core.params import Count
 from ..core.run import Run
 from ..core.sets import DistilledSet
@@ -43,6 +43,8 @@ def nearest_to_clusters(z: Tensor, count: int, restarts: int) -> Tensor:
 @dataclass(frozen=True)
 class KMeans(Method):
     """Real images nearest to the k-means centres of their class in feature space, k = IPC."""
+
+    origin: ClassVar[Origin] = "baseline"
 
     restarts: Count = 10  # k-means++ starts from a fixed seed; the best inertia is kept
 

@@ -33,7 +33,7 @@ from torch.utils.checkpoint import checkpoint
 from ..core.backbone import Backbone, BackboneSpec
 from ..core.checkpoint import State, optimiser_state, restore_optimiser
 from ..core.data import ImageData
-from ..core.method import METHODS, Method, StudentWork, Work
+from ..core.method import METHODS, Method, Origin, StudentWork, Work
 from ..core.params import Count, Field, NonNegative, Positive
 from ..core.ridge import add_bias, ridge_dual
 from ..core.run import Run, derive_seed
@@ -47,7 +47,7 @@ _LAST_RATE = 1e-3  # share of the rate that a linear decay leaves after all step
 _PAD = 4  # pixels by which real images are shifted at most, with mirroring (released code)
 
 
-def outer_loss(z_syn: Tensor, y_syn: Tensor, z_real: Tensor, y_real: Tensor, lam: float) -> Tensor:
+def regression_loss(z_syn: Tensor, y_syn: Tensor, z_real: Tensor, y_real: Tensor, lam: float) -> Tensor:
     """Mean squared error, over images and dimensions, of the ridge regression from the set to real images; a scalar.
 
     Student features `(n, f)` and `(m, f)`, targets `(n, d)` and `(m, d)`. The ridge, `lam` times the trace of the kernel, is a
@@ -140,6 +140,8 @@ class Pool:
 class KRRST(Method):
     """Self-supervised distillation by kernel ridge regression (KRR-ST): learned images and targets for pre-training."""
 
+    origin: ClassVar[Origin] = "released code"
+
     student: StudentSpec = "convnet[widths=128-256-512,norm=batch]"
     size: Count = 32  # pixels of the student's input and of the set's images; 64 for TinyImageNet
     learn: Literal["all", "targets"] = "all"  # targets: the initial images stay as they are
@@ -196,7 +198,7 @@ class KRRST(Method):
         z_syn = torch.cat([_checkpointed(network, chunk) for chunk in chunks])
         with torch.no_grad():
             z_real = torch.cat([network.features(chunk) for chunk in x_real.split(run.chunk_size)])
-        return outer_loss(z_syn, targets, z_real, y_real, self.lam)
+        return regression_loss(z_syn, targets, z_real, y_real, self.lam)
 
 
 @dataclass

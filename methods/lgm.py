@@ -29,7 +29,7 @@ the centre square, so that the ends of long images are never seen. It makes 5,00
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +38,7 @@ from torch import Tensor
 from ..core.backbone import Backbone
 from ..core.data import ImageData
 from ..core.engine import FeatureEngine, Objective
-from ..core.method import METHODS, Method, Work
+from ..core.method import METHODS, Method, Origin, Work
 from ..core.optimise import Schedule, optimise
 from ..core.params import Count, Natural, NonNegative, Positive
 from ..core.real import LiveBatches, RealBatches
@@ -79,6 +79,8 @@ def matching_loss(real: Tensor, synthetic: Tensor) -> Tensor:
 class LGM(Method):
     """Linear gradient matching: synthetic images whose probe gradients point where real ones do."""
 
+    origin: ClassVar[Origin] = "released code"
+
     head_std: Positive | None = 0.01  # released code; 1.0 in section 3.1, none = torch's default as in A.1
     logit_std: Positive | None = None  # std of the head's outputs on real features, in the place of head_std; none: as released
     copies: Count = 10  # views of each synthetic image per step (3 for ImageNet-1k in the paper); 1 with augment=none
@@ -111,7 +113,16 @@ class LGM(Method):
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         labels = class_labels(data.num_classes, ipc)
-        images = starting_images(self, backbone, data, ipc, run)
+        images = starting_images(
+            backbone,
+            data,
+            ipc,
+            run,
+            init=self.init,
+            images=self.images,
+            decorrelate=self.decorrelate,
+            growing=self.grow_every > 0,
+        )
         view = View.parse(self.augment, self.noise_mean)
         engine = FeatureEngine(backbone, [view] * self.copies if view.random else [CENTRE], run.chunk_size)
         targets = one_hot(labels, data.num_classes).repeat(len(engine.views), 1).to(run.device)

@@ -34,7 +34,7 @@ from ..core.backbone import Backbone, BackboneSpec
 from ..core.checkpoint import State, optimiser_state, restore_optimiser
 from ..core.data import ImageData
 from ..core.errors import Diverged
-from ..core.method import METHODS, Method, StudentWork, Work
+from ..core.method import METHODS, Method, Origin, StudentWork, Work
 from ..core.params import Count, Positive
 from ..core.run import Run
 from ..core.sets import DistilledSet
@@ -48,7 +48,7 @@ _MOMENTUM = 0.5  # of all three optimisers (released code)
 _PASSES = 12  # forward passes that an inner step costs: its gradient, once more with a graph, and back through that
 
 
-def matching_loss(end: Tensor, start: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
+def trajectory_loss(end: Tensor, start: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
     """Loss of trajectory matching and its gradient `(p,)` with respect to the `end` of the student's path.
 
     `start` and `goal` `(p,)` are the expert's weights at t and at t + M.
@@ -97,7 +97,7 @@ def match(loss_of: InnerLoss, learned: Learned, rows: list[Tensor], start: Tenso
     batched = [indices.to(images.device) for indices in rows]
     loop = InnerLoop(loss_of, images, learned.targets.detach(), learned.rate.detach(), batched)
     path = loop.descend(start)
-    loss, cotangent = matching_loss(path[-1], start, goal)
+    loss, cotangent = trajectory_loss(path[-1], start, goal)
     by_images, learned.targets.grad, learned.rate.grad = loop.backpropagate(path, cotangent)
     learned.pixels.grad = by_images * STD
     return loss
@@ -107,6 +107,8 @@ def match(loss_of: InnerLoss, learned: Learned, rows: list[Tensor], start: Tenso
 @dataclass(frozen=True)
 class MKDT(Method):
     """Matching knowledge-distillation trajectories (MKDT): learned images, targets and student rate for pre-training."""
+
+    origin: ClassVar[Origin] = "released code"
 
     student: StudentSpec = "convnet"  # ConvNet-3 for 32 pixels; convnet[widths=128-128-128-128] for 64
     size: Count = 32  # pixels of the student's input and of the set's images

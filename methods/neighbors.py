@@ -6,7 +6,7 @@ shows how much of a distilled set's worth is in what its images show, and how mu
 """
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from torch import Tensor
 from ..core.backbone import Backbone
 from ..core.data import ImageData, stage
 from ..core.errors import Unsupported
-from ..core.method import METHODS, Method, Work
+from ..core.method import METHODS, Method, Origin, Work
 from ..core.params import AfterValidator, spec_string
 from ..core.run import Run
 from ..core.sets import DistilledSet, existing_set, real_set
@@ -45,6 +45,8 @@ def _set_folder(folder: str) -> str:
 @dataclass(frozen=True)
 class Neighbors(Method):
     """The real image nearest to each image of a distilled set (LGM's Neighbors baseline)."""
+
+    origin: ClassVar[Origin] = "baseline"
 
     of: Annotated[str, AfterValidator(_known_method)] = "lgm"  # the method, with its parameters, that distils the set first
     folder: Annotated[str, AfterValidator(_set_folder)] | None = None  # a set that exists already, in the place of `of`

@@ -7,7 +7,7 @@ import torch
 
 from ..core.backbone import Backbone
 from ..core.data import ImageData
-from ..core.method import METHODS, Method, Work
+from ..core.method import METHODS, Method, Origin, Work
 from ..core.run import Run
 from ..core.sets import DistilledSet, real_set
 
@@ -16,6 +16,8 @@ from ..core.sets import DistilledSet, real_set
 @dataclass(frozen=True)
 class RandomReal(Method):
     """Random training images, the same number for every class, without replacement."""
+
+    origin: ClassVar[Origin] = "baseline"
 
     uses_backbone: ClassVar[bool] = False
     real_images: ClassVar[bool] = True

@@ -30,7 +30,7 @@ from torch import Tensor
 from ..core.backbone import Backbone
 from ..core.data import ImageData
 from ..core.engine import FeatureEngine
-from ..core.method import METHODS, Method, Work
+from ..core.method import METHODS, Method, Origin, Work
 from ..core.optimise import Schedule, optimise
 from ..core.params import Count, Natural, NonNegative, Positive, Probability
 from ..core.run import Run
@@ -65,6 +65,8 @@ def decoupled_loss(real: Tensor, synthetic: Tensor, alpha: float) -> Tensor:
 class SFM(Method):
     """Statistical flow matching: class centres of synthetic features stand to each other as real ones do."""
 
+    origin: ClassVar[Origin] = "released code"
+
     version: ClassVar[int] = 2
 
     variant: Literal["flow", "decouple"] = "flow"  # loss; decouple: centres and means of the others apart
@@ -91,7 +93,16 @@ class SFM(Method):
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         labels = class_labels(data.num_classes, ipc)
-        images = starting_images(self, backbone, data, ipc, run)
+        images = starting_images(
+            backbone,
+            data,
+            ipc,
+            run,
+            init=self.init,
+            images=self.images,
+            decorrelate=self.decorrelate,
+            growing=self.grow_every > 0,
+        )
         view = View.parse(self.augment)
         engine = FeatureEngine(backbone, [view] * self.copies if view.random else [CENTRE], run.chunk_size)
         rows = labels.repeat(len(engine.views)).to(run.device)

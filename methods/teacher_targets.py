@@ -11,7 +11,7 @@ import torch
 
 from ..core.backbone import Backbone, BackboneSpec
 from ..core.data import ImageData
-from ..core.method import METHODS, Method, Work
+from ..core.method import METHODS, Method, Origin, Work
 from ..core.params import Count, Positive
 from ..core.run import Run
 from ..core.sets import DistilledSet, real_set
@@ -24,6 +24,8 @@ from ._trajectories import Experts, highest, kept_epochs
 @dataclass(frozen=True)
 class TeacherRandom(Method):
     """Random real images, whatever their class, with the teacher's features as targets."""
+
+    origin: ClassVar[Origin] = "baseline"
 
     size: Count = 32  # pixels of the student's input and of the set's images
     standardise: bool = True  # targets per dimension
@@ -45,6 +47,8 @@ class TeacherRandom(Method):
 @dataclass(frozen=True)
 class TeacherHighLoss(Method):
     """The real images that experts learn last, with the teacher's features as targets: where `mkdt` starts."""
+
+    origin: ClassVar[Origin] = "baseline"
 
     student: StudentSpec = "convnet"  # of the experts, as all of these
     size: Count = 32
@@ -84,6 +88,8 @@ class TeacherHighLoss(Method):
 @dataclass(frozen=True)
 class TeacherFull(Method):
     """All training images with the teacher's features as targets: knowledge distillation on the full data, the ceiling."""
+
+    origin: ClassVar[Origin] = "baseline"
 
     standardise: bool = True  # targets per dimension
 

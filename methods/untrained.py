@@ -7,7 +7,7 @@ import torch
 
 from ..core.backbone import Backbone
 from ..core.data import ImageData
-from ..core.method import METHODS, Method, Work
+from ..core.method import METHODS, Method, Origin, Work
 from ..core.run import Run
 from ..core.sets import DistilledSet
 
@@ -18,6 +18,8 @@ _SIDE = 32  # pixels of images that are not there
 @dataclass(frozen=True)
 class Untrained(Method):
     """No images at all: under `ssl-pretrain`, a student with random weights."""
+
+    origin: ClassVar[Origin] = "baseline"
 
     uses_backbone: ClassVar[bool] = False
     uses_ipc: ClassVar[bool] = False

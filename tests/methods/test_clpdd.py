@@ -7,11 +7,13 @@ import torch
 import torch.nn.functional as F
 
 from ddbench.core.errors import UserError
+from ddbench.core.method import METHODS
 from ddbench.core.params import build
-from ddbench.core.ridge import mean_diagonal
-from ddbench.methods.clpdd import CLPDD, outer_loss, probe_features
+from ddbench.core.views import CENTRE
+from ddbench.methods._probes import Probes, outer_loss
+from ddbench.methods.clpdd import CLPDD
 
-QUICK = CLPDD(steps=4, real_batch=30, copies=2, real_views=2, init="noise")
+QUICK = CLPDD(steps=4, real_batch=30, copies=2, init="noise")
 
 
 def slow_outer_loss(z, y, z_real, y_real, lam, tau, num_classes):
@@ -33,7 +35,7 @@ def test_objective_is_the_bilevel_loss():
     y, y_real = torch.tensor([0, 0, 1, 1, 2, 2]), torch.arange(20) % 3
     method = CLPDD(tau=0.3, lam=0.2, bias=False, augment="none")
     targets = F.one_hot(y, 3).double()
-    found = method.objective(z[None], targets, z_real, y_real)
+    found = method.probes.loss(z[None], targets, z_real, y_real)
     torch.testing.assert_close(found, slow_outer_loss(z, y, z_real, y_real, 0.2, 0.3, 3))
 
 
@@ -42,17 +44,22 @@ def test_copies_share_one_probe_and_the_centre_views_have_their_own():
     z, z_real = (torch.randn(size, generator=generator, dtype=torch.float64) for size in [(4, 3, 7), (20, 7)])
     y, y_real = torch.arange(3), torch.arange(20) % 3
     method = CLPDD(tau=0.3, lam=0.2, lam_copies=2.0, plain=0.5, copies=3, bias=False)
-    found = method.objective(z, torch.eye(3, dtype=torch.float64), z_real, y_real)
+    found = method.probes.loss(z, torch.eye(3, dtype=torch.float64), z_real, y_real)
     centre = slow_outer_loss(z[0], y, z_real, y_real, 0.2, 0.3, 3)
     copies = slow_outer_loss(z[1:].flatten(0, 1), y.repeat(3), z_real, y_real, 2.0, 0.3, 3)
     torch.testing.assert_close(found, (copies + 0.5 * centre) / 1.5)
 
 
 def test_bias_feature_has_the_norm_of_the_real_features():
-    z = torch.randn(50, 5, generator=torch.Generator().manual_seed(0)) * 30
-    with_bias = probe_features(z, False, True, mean_diagonal(z).sqrt())
-    torch.testing.assert_close(with_bias[:, -1].square(), z.square().sum(1).mean().expand(50))
-    torch.testing.assert_close(probe_features(z, True, False, torch.tensor(1.0)).norm(dim=1), torch.ones(50))
+    """One feature more on both sides, whatever the features' scale."""
+    generator = torch.Generator().manual_seed(0)
+    z, z_real = (torch.randn(n, 7, generator=generator, dtype=torch.float64) * 30 for n in (6, 20))
+    y, y_real = torch.arange(6) % 3, torch.arange(20) % 3
+    norm = (sum(row @ row for row in z_real) / 20).sqrt()
+    longer, longer_real = (torch.cat([each, norm.expand(len(each), 1)], dim=1) for each in (z, z_real))
+    probes = Probes(tau=0.3, lam=0.2, lam_copies=1.0, plain=0.0, augment="none", copies=1)
+    found = probes.loss(z[None], F.one_hot(y, 3).double(), z_real, y_real)
+    torch.testing.assert_close(found, slow_outer_loss(longer, y, longer_real, y_real, 0.2, 0.3, 3))
 
 
 def test_mse_is_the_squared_distance_to_one_hot():
@@ -62,10 +69,9 @@ def test_mse_is_the_squared_distance_to_one_hot():
 
 @pytest.mark.parametrize("outer", ["ce", "mse"])
 @pytest.mark.parametrize("augment", ["none", "flip+crop", "flip+crop+noise"])
-@pytest.mark.parametrize("images", ["pyramid", "pixels"])
-def test_distillation_lowers_the_loss(backbone, data, run, outer, augment, images):
+def test_distillation_lowers_the_loss(backbone, data, run, outer, augment):
     losses = []
-    method = CLPDD(outer=outer, augment=augment, images=images, steps=40, real_batch=60, init="noise")
+    method = CLPDD(outer=outer, augment=augment, steps=40, real_batch=60, init="noise")
     recorded = dataclasses.replace(run, progress=lambda step, steps, loss: losses.append(loss))
     dset = method.distill(backbone, data, 2, run=recorded)
     assert len(losses) == 40
@@ -75,9 +81,8 @@ def test_distillation_lowers_the_loss(backbone, data, run, outer, augment, image
 
 @pytest.mark.parametrize(
     "change",
-    [{"tau": 0.5}, {"lam": 1.0}, {"lam_copies": 1.0}, {"init": "centroid"}, {"bias": False}, {"normalise": True},
-     {"lr": 0.01}, {"copies": 3}, {"real_views": 3}, {"plain": 0.0}, {"grow_every": 1}, {"real_batch": 31},
-     {"balanced": False}, {"decorrelate": False}, {"images": "pixels"}, {"augment": "crop"}, {"outer": "mse"}],
+    [{"tau": 0.5}, {"lam": 1.0}, {"lam_copies": 1.0}, {"init": "centroid"}, {"bias": False}, {"lr": 0.01}, {"copies": 3},
+     {"plain": 0.0}, {"grow_every": 1}, {"real_batch": 31}, {"augment": "crop"}, {"outer": "mse"}],
 )  # fmt: skip
 def test_every_parameter_changes_the_result(backbone, data, run, change):
     base = QUICK.distill(backbone, data, 1, run=run)
@@ -94,3 +99,21 @@ def test_chunks_do_not_change_the_result(backbone, data, run):
 def test_bad_augmentation_is_one_line(backbone, data, run):
     with pytest.raises(UserError, match="unknown augmentation"):
         build(CLPDD, {"augment": "cutmix"}, "clpdd").distill(backbone, data, 1, run=run)
+
+
+def test_the_papers_preset_is_one_probe_of_copies_from_noise(backbone, data, run):
+    """The same bits as the parameters that its docstring names, and another label."""
+    preset, spelt = METHODS.create("clpdd_paper[steps=3]"), METHODS.create("clpdd[steps=3,plain=0,init=noise,bias=false]")
+    one, other = (method.distill(backbone, data, 1, run=run) for method in (preset, spelt))
+    assert torch.equal(one.images, other.images)
+    assert (preset.origin, spelt.origin) == ("re-derived", "ours")
+    assert CENTRE not in preset.probes.views()
+
+
+def test_real_features_are_drawn_class_by_class(backbone, data, run, monkeypatch):
+    """24, 12 and 12 images: each class makes up a third of what scores the probe."""
+    seen = []
+    monkeypatch.setattr("ddbench.methods._probes.outer_loss", lambda z, y, *rest: seen.append(y) or z.sum())
+    method = dataclasses.replace(QUICK, real_batch=6000, steps=1)
+    method.distill(backbone, data, 1, run=run)
+    assert (seen[0].bincount() / 6000 - 1 / 3).abs().max() < 0.03

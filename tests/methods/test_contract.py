@@ -2,11 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from ddbench.benchmark.contract.checks import failures
-from ddbench.core.method import METHODS
+from ddbench.core.method import METHODS, Origin
 
 CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
 
@@ -14,6 +15,13 @@ CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
 @pytest.mark.parametrize("name", METHODS.names())
 def test_method_keeps_the_contract(name):
     assert failures(name) == []
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_method_says_what_its_rows_stand_for(name):
+    """Of its own, not by the default that an unlabelled plugin gets."""
+    assert "origin" in vars(METHODS.get(name))
+    assert METHODS.get(name).origin in get_args(Origin)
 
 
 def test_the_worked_example_is_short_and_keeps_the_contract(tmp_path):

@@ -8,12 +8,12 @@ import torch
 from ddbench.core.method import METHODS
 from ddbench.core.students import build_student
 from ddbench.methods._teacher import Teacher
-from ddbench.methods.krrst import KRRST, Pool, RealSide, outer_loss
+from ddbench.methods.krrst import KRRST, Pool, RealSide, regression_loss
 
 QUICK = KRRST(student="convnet[widths=4-4,norm=batch]", size=8, steps=4, batch=20, pool=2, online=3, lr=1e-2)
 
 
-def slow_outer_loss(z_syn, y_syn, z_real, y_real, lam):
+def slow_regression_loss(z_syn, y_syn, z_real, y_real, lam):
     """Kernel entries one by one, an explicit inverse, and a sum over images and dimensions."""
     one = torch.ones(1, dtype=torch.float64)
     syn, real = ([torch.cat([row, one]) for row in z] for z in (z_syn, z_real))
@@ -30,7 +30,7 @@ def test_outer_loss_and_gradient_are_kernel_ridge_regression(n):
     shapes = [(n, 7), (n, 3), (9, 7), (9, 3)]
     z_syn, y_syn, z_real, y_real = (torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes)
     z_syn.requires_grad_(), y_syn.requires_grad_()
-    found, expected = (f(z_syn, y_syn, z_real, y_real, 0.02) for f in (outer_loss, slow_outer_loss))
+    found, expected = (f(z_syn, y_syn, z_real, y_real, 0.02) for f in (regression_loss, slow_regression_loss))
     torch.testing.assert_close(found, expected)
     for one, other in zip(*(torch.autograd.grad(loss, (z_syn, y_syn)) for loss in (found, expected)), strict=True):
         torch.testing.assert_close(one, other)
@@ -45,7 +45,7 @@ def test_pixel_gradients_do_not_depend_on_chunks_and_are_autograds(run, chunk):
     targets, y_real = (torch.randn(5, 3, generator=generator) for _ in range(2))
     method = dataclasses.replace(QUICK, lam=0.1)
     found = torch.autograd.grad(method.step_loss(network, images.requires_grad_(), targets, x_real, y_real, run), images)[0]
-    plain = outer_loss(network.features(images), targets, network.features(x_real).detach(), y_real, 0.1)
+    plain = regression_loss(network.features(images), targets, network.features(x_real).detach(), y_real, 0.1)
     torch.testing.assert_close(found, torch.autograd.grad(plain, images)[0], rtol=1e-4, atol=1e-7)
     assert not network.training
 

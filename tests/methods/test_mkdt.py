@@ -10,7 +10,7 @@ from torch.func import functional_call
 from ddbench.core.errors import Diverged
 from ddbench.core.method import METHODS
 from ddbench.core.students import MEAN, STD, build_student, flat_weights, imitation_loss
-from ddbench.methods.mkdt import MKDT, Learned, Visits, batches, match, matching_loss
+from ddbench.methods.mkdt import MKDT, Learned, Visits, batches, match, trajectory_loss
 
 QUICK = MKDT(student="convnet[widths=4-4]", size=8, steps=3, inner_steps=4, batch=4, experts=3, lr_images=1.0, lr_targets=0.1)
 
@@ -20,7 +20,7 @@ def test_matching_loss_is_the_normalised_distance_and_its_gradient():
     end, start, goal = (torch.randn(9, generator=generator, dtype=torch.float64) for _ in range(3))
     end.requires_grad_()
     expected = F.mse_loss(end, goal, reduction="sum") / F.mse_loss(start, goal, reduction="sum")
-    loss, cotangent = matching_loss(end.detach(), start, goal)
+    loss, cotangent = trajectory_loss(end.detach(), start, goal)
     torch.testing.assert_close(loss, expected.detach())
     torch.testing.assert_close(cotangent, torch.autograd.grad(expected, end)[0])
 

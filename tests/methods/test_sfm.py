@@ -74,7 +74,7 @@ def test_a_sets_flow_divides_by_classes_whatever_the_ipc(backbone, data, run, ip
     method = SFM(steps=1, augment="none", init="centroid", grow_every=0)
     recorded = dataclasses.replace(run, progress=lambda step, steps, loss: seen.append(loss))
     method.distill(backbone, data, ipc, run=recorded)
-    start = starting_images(method, backbone, data, ipc, run)()
+    start = starting_images(backbone, data, ipc, run, init="centroid")()
     z, real = backbone(start).detach(), run.bank.features(backbone, data, "train")[0]
     own = torch.stack([z[c * ipc : (c + 1) * ipc].mean(0) for c in range(3)])
     wanted = torch.stack([real[data.train.labels == c].mean(0) for c in range(3)])

@@ -1,7 +1,5 @@
 """Where synthetic images start."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
@@ -11,8 +9,7 @@ from ddbench.methods._synthetic import nearest_in_class, starting_images
 
 
 def start(backbone, data, ipc, run, **changes):
-    facts = {"images": "pyramid", "init": "noise", "grow_every": 0, "decorrelate": True}
-    return starting_images(SimpleNamespace(**{**facts, **changes}), backbone, data, ipc, run)
+    return starting_images(backbone, data, ipc, run, **{"init": "noise", **changes})
 
 
 @pytest.mark.parametrize("images", ["pyramid", "pixels"])
@@ -25,7 +22,7 @@ def test_starting_from_centroids_renders_the_real_images(backbone, data, run, im
 
 
 def test_noise_grows_from_one_pixel_or_starts_whole(backbone, data, run):
-    assert len(start(backbone, data, 1, run, grow_every=5).levels) == 1
+    assert len(start(backbone, data, 1, run, growing=True).levels) == 1
     assert len(start(backbone, data, 1, run).levels) == 5  # 1, 2, 4, 8, 16
 
 

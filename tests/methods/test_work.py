@@ -13,7 +13,7 @@ from ddbench.core.students import build_student
 
 @pytest.mark.parametrize(
     "spec",
-    ["centroids", "herding", "kmeans", "clpdd[steps=3]", "clpdd[steps=3,real_views=2]", "clpdd[steps=3,augment=none]",
+    ["centroids", "herding", "kmeans", "clpdd[steps=3]", "clpdd_paper[steps=3]", "clpdd[steps=3,augment=none]",
      "lgm[steps=3,copies=2]", "lgm[steps=3,copies=2,real=bank]", "lgm[steps=3,augment=none,real=bank]",
      "lgm[steps=3,copies=2,mean_weight=1,logit_std=0.3]", "sfm[steps=3,copies=2]", "sfm[steps=3,augment=none]",
      "duet[steps=3]", "neighbors[of=clpdd[steps=3]]"],
