@@ -23,7 +23,7 @@ from .data import ImageData, Split, index_chunks
 from .encode import own_part, view_features
 from .errors import UserError
 from .parallel import agreed, everywhere, rank, wait_for_all
-from .passes import PassSize
+from .passes import USUAL, PassSize, given_chunk
 from .phases import Phase, untimed
 from .precision import precision
 from .seeds import derive_seed
@@ -39,7 +39,8 @@ class FeatureBank:
     store: ArrayStore = field(default_factory=lambda: ArrayStore(default_cache() / "features"))
     phase: Phase = untimed
     device: torch.device = CPU
-    chunk: int = 256  # images that are read, and views that pass through the backbone, at once; these are halved if need be
+    # images that are read, and views that pass through the backbone, at once; these are halved if need be
+    chunk: int = field(default_factory=lambda: given_chunk() or USUAL)
     keys: list[str] = field(default_factory=list)  # entries asked for so far, in order
     misses: list[str] = field(default_factory=list)  # those of them that had to be computed
 

@@ -5,23 +5,25 @@ import re
 import types
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
+
 from .errors import UserError, unknown
 
-try:
-    from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
-except ModuleNotFoundError as error:
-    if error.name != "pydantic":
-        raise
-    # `make perf-gpu` runs where nothing can be installed: it gives typed values and has nothing checked
-
-    def _unchecked(*args: Any, **named: Any) -> None:
-        """Stands in an annotation for a condition."""
-
-    def _missing(cls: type) -> Any:
-        raise UserError("pydantic, which checks parameters, is not installed; run `make install` or `pip install pydantic`")
-
-    AfterValidator = BeforeValidator = Field = _unchecked  # type: ignore[assignment,misc]
-    TypeAdapter, ValidationError = _missing, ()  # type: ignore[assignment,misc]
+__all__ = [
+    "AfterValidator",  # these three are pydantic's, for annotations of parameters
+    "BeforeValidator",
+    "Count",
+    "Field",
+    "Natural",
+    "NonNegative",
+    "Positive",
+    "Probability",
+    "build",
+    "parse_spec",
+    "resolved",
+    "spec_string",
+    "split",
+]
 
 T = TypeVar("T")
 
@@ -65,8 +67,7 @@ def build(cls: type[T], values: dict[str, Any], owner: str) -> T:
             raise UserError(f"{owner} needs {field.name}=…")
     values = {key: _none(value, hints[key]) for key, value in values.items()}
     try:
-        checked: Any = TypeAdapter(cls)
-        return checked.validate_python(values)
+        return TypeAdapter(cls).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"][:1]))

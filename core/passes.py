@@ -1,14 +1,29 @@
 """How many views go through a backbone at once, and what happens where memory does not hold them."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
 
+from .errors import UserError
+
 T = TypeVar("T")
 
 _CPU_TEXTS = ("not enough memory", "can't allocate memory")  # of a RuntimeError; GPUs have an exception of their own
+
+USUAL = 256  # views per pass: past the point where larger passes gain speed on a CPU for 32-pixel inputs
+
+
+def given_chunk() -> int | None:
+    """Views per backbone pass that the user asks for by DDBENCH_CHUNK (`--chunk` of the command line), or None."""
+    wanted = os.environ.get("DDBENCH_CHUNK")
+    if wanted is None:
+        return None
+    if not wanted.isdecimal() or not int(wanted):
+        raise UserError(f"DDBENCH_CHUNK={wanted} is no number of views; set it to 1 or more, or leave it out")
+    return int(wanted)
 
 
 def out_of_memory(error: BaseException) -> bool:

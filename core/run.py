@@ -8,6 +8,7 @@ import torch
 
 from .bank import FeatureBank
 from .checkpoint import Checkpoint, Stream, Streams
+from .passes import USUAL, given_chunk
 from .phases import Phase, untimed
 from .seeds import derive_seed
 from .transfer import CPU
@@ -33,7 +34,7 @@ class Run:
     bank: FeatureBank = field(default_factory=FeatureBank)
     progress: Progress = _silent
     phase: Phase = untimed
-    chunk: int | None = None  # views per backbone pass; None: 256, and on a GPU what fits for back-propagation
+    chunk: int | None = field(default_factory=given_chunk)  # views per backbone pass; None: 256, to back-propagate what fits
     facts: dict[str, Any] = field(default_factory=dict)  # what the run found out about itself, for the record
     checkpoint: Checkpoint = NO_CHECKPOINT  # keeps the state of long loops; the default keeps nothing
     streams: Streams = field(default_factory=Streams)  # the generators handed out, part of that state
@@ -47,5 +48,5 @@ class Run:
 
     @property
     def chunk_size(self) -> int:
-        """Views per backbone pass. 256 on the CPU is past the point where larger chunks gain speed for 32-pixel inputs."""
-        return self.chunk or 256
+        """Views per backbone pass."""
+        return self.chunk or USUAL

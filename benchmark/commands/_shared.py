@@ -1,6 +1,7 @@
 """Options and defaults that several commands share."""
 
 import argparse
+import os
 from collections.abc import Sequence
 
 DEFAULT_DATASET = "digits"
@@ -27,6 +28,21 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
 def add_machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: CUDA where there is one")
     parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads; the number is recorded")
+    parser.add_argument(
+        "--chunk",
+        type=positive,
+        metavar="VIEWS",
+        action=SetsVariable,
+        help="views per backbone pass: fewer save memory, and no result depends on them but by rounding; default: what fits",
+    )
+
+
+class SetsVariable(argparse.Action):
+    """An option that is the environment variable DDBENCH_NAME, so that every process of the command has it."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        os.environ[f"DDBENCH_{self.dest.upper()}"] = str(values)
+        setattr(namespace, self.dest, values)
 
 
 def load_plugins(files: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from ddbench.benchmark.cli import main
+from ddbench.core.run import Run
 from ddbench.core.sets import DistilledSet, class_labels
 
 from .fake_records import grid
@@ -271,3 +272,10 @@ def test_doctor_reports_and_offers_cures(capsys, monkeypatch, tmp_path):
     text = capsys.readouterr().out
     assert "torch" in text
     assert "-> set DDBENCH_CACHE" in text
+
+
+def test_the_views_per_pass_reach_whatever_the_command_starts(monkeypatch, capsys):
+    monkeypatch.setenv("DDBENCH_CHUNK", "9")  # so that what the option sets is undone
+    assert main([*RUN, "--chunk", "3"]) == 0
+    assert Run().chunk == 3
+    assert "chunk" in refused(capsys, *RUN, "--chunk", "0")

@@ -7,8 +7,10 @@ import torch
 
 from ddbench.core.bank import FeatureBank
 from ddbench.core.encode import encode
+from ddbench.core.errors import UserError
 from ddbench.core.passes import PassSize
 from ddbench.core.real import LiveBatches
+from ddbench.core.run import Run
 from ddbench.core.store import ArrayStore
 from ddbench.core.views import View, sample
 from ddbench.evaluation._features import set_features
@@ -115,3 +117,13 @@ def test_other_errors_and_passes_of_one_view_are_not_tried_again(backbone, data,
     with pytest.raises(torch.OutOfMemoryError):
         run.bank.features(backbone, data, "test")
     assert tried[-1] == 1
+
+
+def test_the_views_per_pass_can_be_asked_for_by_a_variable(monkeypatch):
+    assert (Run().chunk, Run().chunk_size, FeatureBank().chunk) == (None, 256, 256)
+    monkeypatch.setenv("DDBENCH_CHUNK", "3")
+    assert (Run().chunk, Run().chunk_size, FeatureBank().chunk) == (3, 3, 3)
+    for wrong in ("0", "-1", "many", ""):
+        monkeypatch.setenv("DDBENCH_CHUNK", wrong)
+        with pytest.raises(UserError, match="is no number of views; set it to 1 or more"):
+            Run()

@@ -1,8 +1,5 @@
 """Specs are parsed, converted and checked; every mistake is one line that names the owner."""
 
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,29 +62,3 @@ def test_spec_string_shows_only_what_differs_and_reads_back():
     assert make(spec_string(thing)) == thing
     assert spec_string(Thing()) == "thing"
     assert resolved(thing)["steps"] == 100
-
-
-BUILD = "from ddbench.core.params import build\nfrom ddbench.core.views import View\nbuild(View, {'flip': 'true'}, 'view')"
-
-
-def built_beside(folder, pydantic):
-    """What a process says that builds parameters where importing pydantic does this."""
-    (folder / "pydantic.py").write_text(pydantic)
-    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
-    variables = {**os.environ, "PYTHONPATH": path}
-    done = subprocess.run([sys.executable, "-P", "-c", BUILD], env=variables, capture_output=True, text=True)
-    assert done.returncode != 0
-    return done.stderr
-
-
-def test_without_pydantic_nothing_is_built_unchecked(tmp_path):
-    """Importing works, which measuring needs (`make perf-gpu`); parameters of users are refused in one line."""
-    said = built_beside(tmp_path, "raise ModuleNotFoundError('not here', name='pydantic')")
-    assert "UserError: pydantic, which checks parameters, is not installed" in said
-
-
-@pytest.mark.parametrize("error", ["ImportError('too old')", "ModuleNotFoundError('gone', name='pydantic_core')"])
-def test_a_pydantic_that_is_broken_is_not_one_that_is_absent(error, tmp_path):
-    said = built_beside(tmp_path, f"raise {error}")
-    assert said.splitlines()[-1].startswith(error.partition("(")[0])
-    assert "not installed" not in said

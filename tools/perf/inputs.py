@@ -1,8 +1,6 @@
 """Random data and random banked features for performance measurements, where cost does not depend on values."""
 
-import json
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -11,37 +9,17 @@ from torch import Tensor
 from ddbench.core.backbone import BACKBONES, Backbone
 from ddbench.core.bank import FeatureBank
 from ddbench.core.data import ImageData, Split
-from ddbench.core.params import parse_spec
-from ddbench.core.registry import Registry
 from ddbench.core.views import CENTRE, View
 
 from .cases import Case
-
-T = TypeVar("T")
 
 _TRAIN, _TEST = 10_000, 2_000  # real images; batches of a step are drawn from them
 _POOL = 256  # different random images; the others repeat them
 
 
-def plugin(registry: Registry[T], spec: str) -> T:
-    """What `registry.create` makes of a spec whose values read as JSON numbers or truth values, or else are text.
-
-    It checks nothing, and so does without pydantic, which the machine with the GPU may lack.
-    """
-    name, values = parse_spec(spec)
-    return registry.get(name)(**{key: _typed(value) for key, value in values.items()})
-
-
 def load(case: Case, device: torch.device) -> Backbone:
     """The case's backbone on the device."""
-    return plugin(BACKBONES, case.backbone).load().to(device)
-
-
-def _typed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+    return BACKBONES.create(case.backbone).load().to(device)
 
 
 @dataclass

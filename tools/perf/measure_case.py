@@ -33,7 +33,7 @@ from ddbench.core.sets import DistilledSet, class_labels
 from ddbench.core.store import ArrayStore
 
 from .cases import Case
-from .inputs import RandomBank, load, plugin, random_data
+from .inputs import RandomBank, load, random_data
 from .parts import ceiling, decode, launch
 from .plain import WholeBatch
 
@@ -115,7 +115,7 @@ def product(case: Case, device: torch.device) -> Row:
 
 def steps(case: Case, device: torch.device) -> Row:
     """Seconds, operations and peak memory of one step of a method."""
-    backbone, method = load(case, device), plugin(METHODS, case.spec)
+    backbone, method = load(case, device), METHODS.create(case.spec)
     data = random_data(case.classes, backbone.spec.stage_size)
     meter = Meter(device)
     timer = StepTimer(meter, case.aim, case.at_most)
@@ -175,7 +175,7 @@ def _fill(bank: FeatureBank, backbone: Backbone, case: Case, count: int) -> floa
 
 def probe(case: Case, device: torch.device) -> Row:
     """Seconds of one evaluation of a random set; its training images per second over all epochs and probe seeds."""
-    backbone, protocol = load(case, device), plugin(PROTOCOLS, case.spec)
+    backbone, protocol = load(case, device), PROTOCOLS.create(case.spec)
     data = random_data(case.classes, backbone.spec.stage_size)
     labels = class_labels(case.classes, case.ipc)
     images = torch.rand(len(labels), 3, backbone.spec.stage_size, backbone.spec.stage_size)

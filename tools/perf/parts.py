@@ -14,7 +14,7 @@ from ddbench.core.run import Run
 from ddbench.datasets.folder import Folder
 
 from .cases import Case
-from .inputs import RandomBank, load, plugin, random_data
+from .inputs import RandomBank, load, random_data
 
 Row = dict[str, Any]
 _FULL = 20_000  # real images that the probe on all of them sees; its pace does not depend on their number
@@ -100,7 +100,7 @@ def launch(case: Case, device: torch.device) -> Row:
 
 def ceiling(case: Case, device: torch.device) -> Row:
     """Training images per second, over all epochs and probe seeds, of a probe on cached features of the full data."""
-    backbone, protocol = load(case, device), plugin(PROTOCOLS, case.spec)
+    backbone, protocol = load(case, device), PROTOCOLS.create(case.spec)
     data = random_data(case.classes, backbone.spec.stage_size, _FULL)
     run = Run(device=device, bank=RandomBank(device=device))
     dset = METHODS.get("full")().distill(None, data, 1, run=run)  # type: ignore[arg-type]  # it uses no backbone
