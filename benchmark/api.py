@@ -29,7 +29,7 @@ def distill(
     data: str | ImageData,
     ipc: int = 1,
     seed: int = 0,
-    device: str | torch.device = "cpu",
+    device: str | torch.device = "auto",
     progress: Progress | None = None,
     **params: Any,
 ) -> DistilledSet:
@@ -37,6 +37,7 @@ def distill(
 
     `method`, `backbone` and `data` are specs such as `clpdd[tau=0.1]`, or objects; `params` are parameters of a method
     given by name. `backbone` may be None for methods that use none. `progress(step, steps, loss)` is called after each step.
+    `device` `auto` is CUDA where there is one. What the set's provenance says is what the command line stores.
 
     Raises `UserError` for bad input, `Unsupported` for a combination that makes no sense, and `Diverged`, which carries the
     last good images, for a non-finite loss.
@@ -44,18 +45,19 @@ def distill(
     if ipc < 1:
         raise UserError(f"ipc={ipc} is not valid: at least one image per class is due")
     method = _method(method, params)
-    images = load_data(data)
+    images, device = load_data(data), _device(device)
     encoder = _backbone(backbone, device) if method.uses_backbone else None
     if (reason := method.supports(encoder.spec if encoder else None, images, ipc)) is not None:
         raise Unsupported(reason)
     dset = method.distill(encoder, images, ipc, run=_run(seed, device, progress))  # type: ignore[arg-type]
     facts = {
-        "method": spec_string(method),
-        "backbone": encoder.spec.name if encoder else None,
-        "data": images.name,
+        "method": method.name,
+        "method_spec": spec_string(method),
+        "distill_backbone": encoder.spec.name if encoder else None,
+        "dataset": data if isinstance(data, str) else images.name,
         "dataset_fingerprint": images.fingerprint,
         "ipc": ipc if method.uses_ipc else None,
-        "seed": seed,
+        "distill_seed": seed,
     }
     return replace(dset, provenance={**facts, **dset.provenance})
 
@@ -67,7 +69,7 @@ def evaluate(
     data: str | ImageData,
     protocol: str | Protocol = "ridge-probe",
     seed: int = 0,
-    device: str | torch.device = "cpu",
+    device: str | torch.device = "auto",
 ) -> Evaluation:
     """Train a probe on `dset` through `backbone` and test it on the test split of `data`.
 
@@ -75,7 +77,7 @@ def evaluate(
     is judged by that one. Raises `UserError` for bad input and `Unsupported` where the protocol cannot judge the set.
     """
     judge = PROTOCOLS.create(protocol) if isinstance(protocol, str) else protocol
-    images = load_data(judge.judging_data or data)
+    images, device = load_data(judge.judging_data or data), _device(device)
     check_classes(dset, images, [judge])
     if (reason := judge.supports(dset)) is not None:
         raise Unsupported(reason)
@@ -98,6 +100,11 @@ def load_data(data: str | ImageData) -> ImageData:
     return DATASETS.create(data).load() if isinstance(data, str) else data
 
 
+def _device(device: str | torch.device) -> torch.device:
+    """`auto` is CUDA where there is one, as on the command line."""
+    return torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+
+
 def _method(method: str | Method, params: dict[str, Any]) -> Method:
     if isinstance(method, str):
         return METHODS.create(method, **params)
@@ -106,14 +113,13 @@ def _method(method: str | Method, params: dict[str, Any]) -> Method:
     return method
 
 
-def _backbone(backbone: str | Backbone | None, device: str | torch.device) -> Backbone:
+def _backbone(backbone: str | Backbone | None, device: torch.device) -> Backbone:
     if backbone is None:
         raise UserError("this needs a backbone; name one, for instance 'mini_vit_simclr'")
     loaded = BACKBONES.create(backbone).load() if isinstance(backbone, str) else backbone
     return loaded.to(device)
 
 
-def _run(seed: int, device: str | torch.device, progress: Progress | None = None) -> Run:
-    device = torch.device(device)
+def _run(seed: int, device: torch.device, progress: Progress | None = None) -> Run:
     run = Run(seed=seed, device=device, bank=FeatureBank(device=device))
     return run if progress is None else replace(run, progress=progress)

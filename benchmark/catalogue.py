@@ -1,15 +1,16 @@
-"""What is registered: every plugin of the four kinds with its summary and parameters."""
+"""What is registered: every plugin of the four kinds with its summary and parameters, read from its source.
 
-import ast
+Only a plugin whose source is not found is imported.
+"""
+
 import dataclasses
 import inspect
-import textwrap
-from typing import Any, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from ..core.backbone import BACKBONES
-from ..core.data import DATASETS
+from ..core.declared import Declared, Parameter
 from ..core.errors import UserError
-from ..core.method import METHODS, PROTOCOLS
+from ..core.params import Unread
+from ..core.registries import BACKBONES, DATASETS, METHODS, PROTOCOLS
 from ..core.registry import Registry
 
 REGISTRIES: dict[str, Registry[Any]] = {
@@ -21,46 +22,53 @@ REGISTRIES: dict[str, Registry[Any]] = {
 
 
 def describe(kind: str, name: str) -> dict[str, Any]:
-    """Name, summary, module and parameters of a plugin; one that cannot be imported is listed with its error."""
+    """Name, summary, module, package and parameters of a plugin; one that cannot be imported is listed with its error."""
+    registry = REGISTRIES[kind]
+    facts: dict[str, Any] = {"name": name}
+    if (package := registry.distribution(name)) is not None:
+        facts["package"] = " ".join(package)
+    declared = registry.declared(name)
     try:
-        cls = REGISTRIES[kind].get(name)
+        return facts | (_of_source(registry, declared) if declared else _of_class(registry.get(name)))
     except UserError as error:
-        return {"name": name, "error": str(error)}
-    facts: dict[str, Any] = {"name": name, "summary": first_line(cls), "module": cls.__module__}
-    if isinstance(version := getattr(cls, "version", None), int):
-        facts["version"] = version
-    hints, helps = get_type_hints(cls, include_extras=True), comments(cls)
-    fields = [field for field in dataclasses.fields(cls) if field.init]
-    facts["parameters"] = [_parameter(field, hints[field.name]) | {"help": helps.get(field.name, "")} for field in fields]
-    return facts
+        return facts | {"error": str(error)}
 
 
-def first_line(cls: type) -> str:
-    """First line of the docstring; a dataclass without one has a generated signature, which is no summary."""
+def _of_source(registry: Registry[Any], declared: Declared) -> dict[str, Any]:
+    facts: dict[str, Any] = {"summary": declared.summary, "module": declared.module}
+    for fact in ("version", "origin"):
+        if isinstance(value := _constant(declared, fact), int | str):
+            facts[fact] = value
+    return facts | {"parameters": [_parameter(parameter) for parameter in declared.parameters()]}
+
+
+def _constant(declared: Declared, name: str) -> Any:
+    try:
+        return declared.constant(name)
+    except AttributeError:
+        return None
+
+
+def _of_class(cls: type) -> dict[str, Any]:
+    """Of a class without a source file; a dataclass without a docstring has a generated signature, which is no summary."""
     text = inspect.getdoc(cls) or ""
-    return "" if text.startswith(f"{cls.__name__}(") else text.partition("\n")[0]
+    names = [{"name": field.name, "type": str(field.type), "default": "…", "help": ""} for field in dataclasses.fields(cls)]
+    summary = "" if text.startswith(f"{cls.__name__}(") else text.partition("\n")[0]
+    return {"summary": summary, "module": cls.__module__, "parameters": names}
 
 
-def comments(cls: type) -> dict[str, str]:
-    """What the source says of each parameter, in a comment where its declaration ends; a subclass goes before its base."""
-    found: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        try:
-            source = textwrap.dedent(inspect.getsource(base))
-        except (OSError, TypeError):  # built in, or made without a file
-            continue
-        lines, declared = source.splitlines(), ast.parse(source).body[0]
-        for node in getattr(declared, "body", []):
-            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.end_lineno is not None:
-                _, mark, comment = lines[node.end_lineno - 1].encode()[node.end_col_offset :].decode().partition("# ")
-                found |= {node.target.id: comment} if mark else {}
-    return found
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    hint = parameter.annotation if parameter.hint is Unread else type_name(parameter.hint)
+    facts: dict[str, Any] = {"name": parameter.name, "type": hint}
+    if parameter.default is dataclasses.MISSING:
+        facts["required"] = True
+    else:
+        facts["default"] = "…" if parameter.default is Unread else parameter.default
+    return facts | {"help": parameter.help}
 
 
 def type_name(hint: Any) -> str:
     """`float > 0`, `'ce' | 'mse'`, `int | None`: a type as a user reads it."""
-    from typing import Annotated, Literal, Union, get_args, get_origin
-
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return " ".join([type_name(args[0]), *filter(None, map(_bound, args[1:]))])
@@ -80,14 +88,3 @@ def _bound(bound: Any) -> str:
         if (limit := getattr(bound, attribute, None)) is not None:
             return f"{sign} {limit}"
     return ""
-
-
-def _parameter(field: dataclasses.Field, hint: Any) -> dict[str, Any]:
-    facts: dict[str, Any] = {"name": field.name, "type": type_name(hint)}
-    if field.default is not dataclasses.MISSING:
-        facts["default"] = field.default
-    elif field.default_factory is not dataclasses.MISSING:
-        facts["default"] = field.default_factory()
-    else:
-        facts["required"] = True
-    return facts

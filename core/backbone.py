@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from . import registries
 from .errors import UserError
 from .precision import autocast, compiled, precision
 from .registry import Registry
@@ -124,4 +125,4 @@ class BackboneSource:
         return replace(self, **{key: value for key, value in without.items() if key in names}).load()  # type: ignore[type-var]
 
 
-BACKBONES: Registry[BackboneSource] = Registry("backbone", package="ddbench.backbones", group="ddbench.backbones")
+BACKBONES: Registry[BackboneSource] = registries.BACKBONES

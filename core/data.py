@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from . import registries
 from .registry import Registry
 
 
@@ -110,7 +111,7 @@ class DataSource:
         yield from ()
 
 
-DATASETS: Registry[DataSource] = Registry("dataset", package="ddbench.datasets", group="ddbench.datasets")
+DATASETS: Registry[DataSource] = registries.DATASETS
 
 
 def to_float(images: Tensor) -> Tensor:

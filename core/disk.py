@@ -5,12 +5,14 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
 
 from .errors import DiskError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -33,11 +35,13 @@ def refusal(path: Path, error: OSError | SafetensorError) -> str:
     return f"the disk is full while writing {path}" if full else f"cannot write {path}: {reason}"
 
 
-def save_tensors(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+def save_tensors(file: Path, tensors: "dict[str, Tensor]", metadata: dict[str, str]) -> None:
     """Replace `file` by a safetensors file, durably and in one go; one writer at a time.
 
     Raises `DiskError`; the old file is then still there.
     """
+    from safetensors.torch import save_file  # tables read records, which need no torch
+
     partial = file.with_name(f".{file.name}.partial")  # what a kill leaves behind, the next save replaces
     try:
         with writing(file):

@@ -36,6 +36,7 @@ class Diverged(Exception):
 
 def unknown(kind: str, name: str, known: list[str]) -> str:
     """The message for an unknown name: the nearest known names, then all of them."""
-    close = difflib.get_close_matches(name, known, n=2, cutoff=0.6)
+    folded = {each.lower(): each for each in known}
+    close = [folded[each] for each in difflib.get_close_matches(name.lower(), folded, n=2, cutoff=0.6)]
     hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
     return f"unknown {kind} {name!r}: {hint}known: {', '.join(known)}"

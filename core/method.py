@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self, cast
 
+from . import registries
 from .backbone import Backbone, BackboneSpec
 from .data import ImageData
 from .registry import Registry
@@ -103,10 +104,9 @@ class Evaluation:
     """Result of one protocol: test accuracy (or what it `measures`) in percent per probe seed, and what else it found."""
 
     top1_per_seed: tuple[float, ...]
-    details: dict[str, float] = field(default_factory=dict)  # for instance top5, mean_recall, worst_group, ridge
+    details: dict[str, float] = field(default_factory=dict)  # for instance top5, worst_group, ridge
     # accuracies per probe seed under several conditions, for instance fractions of labels: a column of tables each
     parts: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()  # what the number has to carry, a line each; for instance classes that the set lacks
 
     @property
     def top1(self) -> float:
@@ -150,5 +150,5 @@ class Protocol:
         raise NotImplementedError
 
 
-METHODS: Registry[Method] = Registry("method", package="ddbench.methods", group="ddbench.methods")
-PROTOCOLS: Registry[Protocol] = Registry("protocol", package="ddbench.evaluation", group="ddbench.protocols")
+METHODS: Registry[Method] = registries.METHODS
+PROTOCOLS: Registry[Protocol] = registries.PROTOCOLS

@@ -33,6 +33,11 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 
+
+class Unread:
+    """Stands for what the source of a plugin does not tell without importing it."""
+
+
 _SPEC = re.compile(r"^\s*([\w.+-]+)\s*(?:\[(.*)\])?\s*$", re.S)
 
 

@@ -6,23 +6,25 @@
     @dataclass(frozen=True)
     class CLPDD: ...
 
-A plugin is a frozen dataclass whose fields are its parameters. Built-in plugins are the modules of `package`,
-imported when a name is first looked up; plugins of other distributions come from the entry-point group and are
-imported only when they are asked for by name.
+A plugin is a frozen dataclass whose fields are its parameters. Built-in plugins are in the modules of `package`, plugins of
+other distributions come from the entry-point group. Either is imported only when it is asked for by name; what there is, and
+what parameters it takes, is read from the source.
 """
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
-import pkgutil
 import sys
 from collections.abc import Callable
+from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
+from .declared import Declared, of_class, plugins
 from .errors import UserError, unknown
-from .params import build, parse_spec
+from .params import Unread, build, parse_spec
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
@@ -36,7 +38,6 @@ class Registry(Generic[T]):
         self.group = group
         self._package = package
         self._classes: dict[str, type[T]] = {}
-        self._scanned = False
 
     def register(self, name: str) -> Callable[[C], C]:
         """Class decorator that adds `name`; a second class under the same name is a `UserError`."""
@@ -52,21 +53,63 @@ class Registry(Generic[T]):
         return add
 
     def names(self) -> list[str]:
-        """All names, built-in and from entry points, sorted. Loads no entry point."""
-        self._scan()
-        return sorted({*self._classes, *self._entry_points()})
+        """All names, built-in and from entry points, sorted. Imports no plugin."""
+        return sorted({*self._builtin, *self._classes, *self._entry_points()})
 
     def get(self, name: str) -> type[T]:
         """The class registered as `name`. Raises `UserError` with suggestions for an unknown name."""
-        self._scan()
         entry = self._entry_points().get(name)
         if name not in self._classes:
-            if entry is None:
-                raise UserError(unknown(self.kind, name, self.names()))
-            self._load(entry)
-        elif entry is not None and entry.value != _origin(self._classes[name]):
+            if declared := self._builtin.get(name):
+                importlib.import_module(declared.module)
+            elif entry:
+                self._load(entry)
+            else:
+                raise self.unknown(name)
+        if entry is not None and entry.value != _origin(self._classes[name]):
             raise self._clash(name, _origin(self._classes[name]), entry.value)
         return self._classes[name]
+
+    def unknown(self, name: str) -> UserError:
+        return UserError(unknown(self.kind, name, self.names()))
+
+    def declared(self, name: str) -> Declared | None:
+        """What the source says of a plugin, without importing it; None where the source is not found."""
+        if (cls := self._classes.get(name)) is not None:
+            return self._builtin.get(name) or of_class(name, cls.__module__, cls.__qualname__)
+        if (builtin := self._builtin.get(name)) is not None:
+            return builtin
+        entry = self._entry_points().get(name)
+        return of_class(name, entry.module, entry.attr) if entry else None
+
+    def constant(self, name: str, attribute: str) -> Any:
+        """A class attribute of a plugin, such as `version`; its module is imported only if the source does not say.
+
+        Raises `UserError` for an unknown name.
+        """
+        declared = None if name in self._classes else self.declared(name)
+        if declared is not None:
+            with contextlib.suppress(AttributeError):
+                if (value := declared.constant(attribute)) is not Unread:
+                    return value
+        return getattr(self.get(name), attribute)
+
+    def check(self, spec: str) -> Any:
+        """Raise `UserError` for an unknown name, or parameters that the source of the plugin shows to be wrong.
+
+        A plugin that is not imported stays so; `create` finds what only its class can tell. Returns a dataclass with the
+        parameters, or None where the source is not found.
+        """
+        name, values = parse_spec(spec)
+        if name not in self._classes and name not in self.names():
+            raise self.unknown(name)
+        cls = self._classes.get(name) or ((declared := self.declared(name)) and declared.signature())
+        return build(cls, values, owner=f"{self.kind} {name!r}") if cls else None
+
+    def distribution(self, name: str) -> tuple[str, str] | None:
+        """Name and version of the package that brings a plugin; None for a built-in, or one of a plugin file."""
+        entry = self._entry_points().get(name)
+        return (entry.dist.name, entry.dist.version) if entry and entry.dist else None
 
     def create(self, spec: str, **overrides: Any) -> T:
         """Build an instance from `name` or `name[key=value,...]`; parameters are checked against the dataclass."""
@@ -95,14 +138,15 @@ class Registry(Generic[T]):
             del sys.modules[module_name]
             raise UserError(f"plugin file {path} cannot be imported: {type(error).__name__}: {error}") from error
 
-    def _scan(self) -> None:
-        if self._scanned:
-            return
-        self._scanned = True
-        package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__):
-            if not module.name.startswith("_"):
-                importlib.import_module(f"{self._package}.{module.name}")
+    @cached_property
+    def _builtin(self) -> dict[str, Declared]:
+        """Plugins of the package by name, read from its files."""
+        found: dict[str, Declared] = {}
+        for declared in plugins(self._package, f"{self.kind.upper()}S"):
+            if (other := found.get(declared.name)) is not None:
+                raise self._clash(declared.name, other.module, declared.module)
+            found[declared.name] = declared
+        return found
 
     def _entry_points(self) -> dict[str, EntryPoint]:
         return {entry.name: entry for entry in entry_points(group=self.group)}

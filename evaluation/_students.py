@@ -106,13 +106,15 @@ def fine_tune(
 
 
 @torch.no_grad()
-def classifier_hits(student: Student, classifiers: Sequence[Callable[[Tensor], Tensor]], split: Split, size: int) -> Tensor:
-    """Whether each classifier (features -> logits) is right on each image of a split, bool `(c, n)`; one pass for all."""
+def classifier_accuracies(
+    student: Student, classifiers: Sequence[Callable[[Tensor], Tensor]], split: Split, size: int
+) -> list[float]:
+    """Top-1 in percent of each classifier (features -> logits) on all images of a split; one pass for all of them."""
     student.eval()
     device = student.head.weight.device
-    hits = []
+    hits = torch.zeros(len(classifiers), dtype=torch.float64)
     for indices in index_chunks(len(split), _CHUNK):
         features = student.features(stage(split.images[indices], size).to(device))
         labels = split.labels[indices].to(device)
-        hits.append(torch.stack([classify(features).argmax(1) == labels for classify in classifiers]).cpu())
-    return torch.cat(hits, dim=1)
+        hits += torch.stack([(classify(features).argmax(1) == labels).sum().cpu() for classify in classifiers])
+    return (100 * hits / len(split)).tolist()

@@ -3,6 +3,11 @@
 import argparse
 import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..suite.suite import Suite
 
 DEFAULT_DATASET = "digits"
 DEFAULT_PROTOCOLS = ("ridge-probe", "linear-probe")
@@ -47,10 +52,33 @@ class SetsVariable(argparse.Action):
 
 def load_plugins(files: Sequence[str]) -> None:
     """Import plugin files; they may register methods, backbones, datasets and protocols alike."""
-    from ...core.method import METHODS
+    from ...core.registries import METHODS
 
     for file in files:
         METHODS.load_file(file)
+
+
+def check_specs(**specs: Sequence[str] | None) -> None:
+    """Raise `UserError` for what can be told of `methods`, `backbones`, `datasets`, `protocols` before anything is imported:
+    unknown names, wrong parameters, folders that are not there."""
+    import dataclasses
+
+    from ...core.errors import UserError
+    from ..catalogue import REGISTRIES
+
+    for kind, given in specs.items():
+        for spec in given or ():
+            plugin = REGISTRIES[kind].check(spec)
+            for field in dataclasses.fields(plugin) if plugin else ():
+                value = getattr(plugin, field.name)
+                if field.default is dataclasses.MISSING and isinstance(value, Path) and not value.expanduser().exists():
+                    raise UserError(f"{value} does not exist; {spec.partition('[')[0]} needs a {field.name} that does")
+
+
+def check_suites(suites: Sequence["Suite"]) -> None:
+    for suite in suites:
+        check_specs(methods=suite.methods, backbones=suite.backbones, datasets=suite.datasets, protocols=suite.protocols)
+        check_specs(backbones=suite.eval_backbones)
 
 
 def default_backbones() -> list[str]:

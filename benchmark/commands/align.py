@@ -2,7 +2,16 @@
 
 import argparse
 
-from ._shared import DEFAULT_DATASET, add_machine, add_plugins, command, default_backbones, load_plugins, positive
+from ._shared import (
+    DEFAULT_DATASET,
+    add_machine,
+    add_plugins,
+    check_specs,
+    command,
+    default_backbones,
+    load_plugins,
+    positive,
+)
 
 
 def add(commands) -> None:
@@ -17,6 +26,7 @@ def add(commands) -> None:
 
 def main(args: argparse.Namespace) -> int:
     load_plugins(args.plugin)
+    check_specs(backbones=args.backbone, datasets=[args.dataset])
     import torch
 
     from ...core.backbone import BACKBONES

@@ -2,7 +2,7 @@
 
 import argparse
 
-from ._shared import add_plugins, command, load_plugins
+from ._shared import add_plugins, check_specs, command, load_plugins
 
 
 def add(commands) -> None:
@@ -13,6 +13,7 @@ def add(commands) -> None:
 
 def main(args: argparse.Namespace) -> int:
     load_plugins(args.plugin)
+    check_specs(methods=[args.method])
     from ..contract.checks import check
 
     failed = 0

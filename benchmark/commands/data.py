@@ -20,8 +20,9 @@ def add(commands) -> None:
 
 def main(args: argparse.Namespace) -> int:
     load_plugins(args.plugin)
-    from ...core.data import DATASETS
+    from ...core.registries import DATASETS
 
+    DATASETS.check(args.dataset)
     source = DATASETS.create(args.dataset, **({"root": args.root} if args.root else {}))
     problems, held = examine(source)
     print("\n".join([*(f"PROBLEM {problem}" for problem in problems), *(f"ok      {line}" for line in held)]))

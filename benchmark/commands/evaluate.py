@@ -6,7 +6,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._shared import DEFAULT_DATASET, DEFAULT_PROTOCOLS, add_machine, add_plugins, command, default_backbones, load_plugins
+from ...core.errors import UserError
+from ..records.records import FILE as RECORDS
+from ._shared import (
+    DEFAULT_DATASET,
+    DEFAULT_PROTOCOLS,
+    add_machine,
+    add_plugins,
+    check_specs,
+    command,
+    default_backbones,
+    load_plugins,
+)
 
 if TYPE_CHECKING:
     from ...core.data import ImageData
@@ -38,6 +49,11 @@ def add(commands) -> None:
 
 def main(args: argparse.Namespace) -> int:
     load_plugins(args.plugin)
+    check_specs(backbones=args.backbone, datasets=[args.dataset], protocols=args.protocol)
+    if not args.set.exists():
+        raise UserError(f"{args.set} does not exist; give the folder of a set, an image folder, .npz, .safetensors or .pth")
+    if (args.set / RECORDS).exists():
+        raise UserError(f"{args.set} is a run, not a set; `ddbench show {args.set}` lists its sets: give the path of one")
     import statistics
 
     from ...core.backbone import BACKBONES
@@ -75,12 +91,9 @@ def main(args: argparse.Namespace) -> int:
 
 def read_set(path: Path, data: "ImageData", pixels: str) -> "DistilledSet":
     """A set of ours, or one made elsewhere with the warnings about its pixels on stderr."""
-    from ...core.errors import UserError
     from .. import api
     from ..foreign.read import read_external
 
-    if not path.exists():
-        raise UserError(f"{path} does not exist; give the folder of a set, an image folder, .npz, .safetensors or .pth")
     if (path / "set.json").exists():
         return api.load_set(path, data)
     dset, warnings = read_external(path, data, pixels)
@@ -91,7 +104,6 @@ def read_set(path: Path, data: "ImageData", pixels: str) -> "DistilledSet":
 
 def record(dset: "DistilledSet", args: argparse.Namespace, device: str) -> int:
     """Evaluate in processes of their own and store the records; print the table of this set."""
-    from ...core.errors import UserError
     from ..foreign.evaluate import given_cell, store
     from ..processes.progress import reporter
     from ..processes.runner import run_plan

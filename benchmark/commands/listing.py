@@ -1,7 +1,8 @@
-"""`ddbench list KIND`: the registered plugins of one kind with their parameters."""
+"""`ddbench list KIND [PATTERN]`: the registered plugins, one line each; with -v, or for one name, their parameters."""
 
 import argparse
 import json
+from fnmatch import fnmatchcase
 from typing import Any
 
 from ._shared import add_plugins, command, load_plugins
@@ -10,27 +11,59 @@ KINDS = ("methods", "backbones", "datasets", "protocols")
 
 
 def add(commands) -> None:
-    parser = command(commands, "list", main, "list methods, backbones, datasets or protocols with their parameters")
+    parser = command(commands, "list", main, "list methods, backbones, datasets or protocols, or say what parameters one takes")
     parser.add_argument("kind", choices=KINDS, metavar="KIND", help=" | ".join(KINDS))
-    parser.add_argument("--json", action="store_true", help="machine-readable")
+    parser.add_argument("pattern", nargs="?", metavar="NAME", help="one name, or several by a wildcard such as '*dino*'")
+    parser.add_argument("-v", "--verbose", action="store_true", help="with parameters, as for one name")
+    parser.add_argument("--json", action="store_true", help="machine-readable, with parameters")
     add_plugins(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    from ..catalogue import REGISTRIES, describe
+    from ..catalogue import describe
 
     load_plugins(args.plugin)
-    found = [describe(args.kind, name) for name in REGISTRIES[args.kind].names()]
+    found = [describe(args.kind, name) for name in chosen(args.kind, args.pattern)]
     if args.json:
         print(json.dumps(found, indent=1, default=str))
-        return 0
-    for plugin in found:
-        print(f"{plugin['name']}\n    {plugin['summary']}" if "summary" in plugin else plugin["name"])
-        if "error" in plugin:
-            print(f"    cannot be loaded: {plugin['error']}")
-        for parameter in plugin.get("parameters", []):
-            print(f"    {_line(parameter)}")
+    elif args.verbose or (args.pattern and not is_wildcard(args.pattern)):
+        print("\n".join(line for plugin in found for line in details(plugin)))
+    else:
+        width = max(len(plugin["name"]) for plugin in found)
+        print("\n".join(f"{plugin['name']:{width}}  {headline(plugin)}".rstrip() for plugin in found))
+        print(f"\n`ddbench list {args.kind} NAME` says what parameters one takes")
     return 0
+
+
+def chosen(kind: str, pattern: str | None) -> list[str]:
+    """Names that the pattern fits. Raises `UserError` if there is none."""
+    from ...core.errors import UserError
+    from ..catalogue import REGISTRIES
+
+    registry = REGISTRIES[kind]
+    names = registry.names()
+    found = [name for name in names if pattern is None or fnmatchcase(name, pattern)]
+    if not found and pattern and is_wildcard(pattern):
+        raise UserError(f"no {registry.kind} fits {pattern!r}; `ddbench list {kind}` shows all {len(names)}")
+    if not found and pattern:
+        raise registry.unknown(pattern)
+    return found
+
+
+def is_wildcard(text: str) -> bool:
+    return any(sign in text for sign in "*?[")
+
+
+def headline(plugin: dict[str, Any]) -> str:
+    """Summary, where a method comes from, and the package of a plugin that is not built in."""
+    if "error" in plugin:
+        return f"cannot be loaded: {plugin['error']}"
+    marks = [plugin[mark] for mark in ("origin", "package") if mark in plugin]
+    return " ".join(filter(None, [plugin["summary"], f"[{', '.join(marks)}]" if marks else ""]))
+
+
+def details(plugin: dict[str, Any]) -> list[str]:
+    return [plugin["name"], f"    {headline(plugin)}", *(f"    {_line(each)}" for each in plugin.get("parameters", []))]
 
 
 def _line(parameter: dict[str, Any]) -> str:

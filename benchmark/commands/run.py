@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ._shared import (
     add_machine,
     add_overrides,
     add_plugins,
+    check_suites,
     command,
     default_backbones,
     load_plugins,
@@ -54,20 +56,22 @@ def add(commands) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    from ...core.parallel import member
-    from ..processes.several_gpus import follow, leading
+    if int(os.environ.get("RANK", "0")):  # torchrun started this process to help the first one
+        from ..processes.several_gpus import follow
 
-    if member()[0]:  # torchrun started this process to help the first one
         return follow()
-    with leading(args.nproc_per_node):
-        return lead(args)
-
-
-def lead(args: argparse.Namespace) -> int:
-    """Plan, run and report; the other processes, if there are any, only help to distil. All suites are planned, and all names
-    of published tables known, before anything runs."""
     load_plugins(args.plugin)
     suites = suites_of(args)
+    check_suites(suites)
+    from ..processes.several_gpus import leading
+
+    with leading(args.nproc_per_node):
+        return lead(suites, args)
+
+
+def lead(suites: list[Any], args: argparse.Namespace) -> int:
+    """Plan, run and report; the other processes, if there are any, only help to distil. All suites are planned, and all names
+    of published tables known, before anything runs."""
     folders = [args.out or RUNS / suite.name for suite in suites]
     if args.dry_run:
         from ..published.paper_names import published_sizes

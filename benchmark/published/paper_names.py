@@ -8,11 +8,9 @@ from typing import Any
 
 import yaml
 
-from ...core.backbone import BACKBONES
-from ...core.data import DATASETS
 from ...core.errors import UserError
-from ...core.method import METHODS, PROTOCOLS
 from ...core.params import parse_spec, spec_string
+from ...core.registries import BACKBONES, DATASETS, METHODS, PROTOCOLS
 from ...core.registry import Registry
 from ..suite.overrides import Overrides, held, is_spec
 from .claim import PUBLISHED, Claim

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import UserError
-from ...core.method import PROTOCOLS
+from ...core.registries import PROTOCOLS
 from .records import FILE, SCHEMA, append_record, jsonable, load_records
 from .regression import cell_name
 from .run_folder import locked
@@ -105,7 +105,7 @@ def read_bundle(file: Path) -> list[dict[str, Any]]:
 
 
 def _check_version(file: Path, record: dict[str, Any]) -> None:
-    version = PROTOCOLS.get(record["protocol"]).version
+    version = PROTOCOLS.constant(record["protocol"], "version")
     if record["protocol_version"] != version:
         old = f"version {record['protocol_version']} of protocol {record['protocol']!r}"
         raise UserError(f"{file}: {cell_name(record)} is of {old}, this program has version {version}; rerun it")

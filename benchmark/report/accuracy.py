@@ -8,7 +8,7 @@ from dataclasses import replace
 import pandas as pd
 
 from ...core.errors import UserError
-from ...core.method import PROTOCOLS, Protocol
+from ...core.registries import PROTOCOLS
 from .conditions import conditions
 from .rows import facts_of, nested, place_of, rows_of
 from .value import Frame, Table, Value, mean_value, spread_text
@@ -68,7 +68,7 @@ def accuracy(group: Frame, title: str | None = None, what: str | None = None, *n
 
 def measured_by(protocol: str) -> str:
     """What the numbers of a protocol are; a plugin that is not loaded reports accuracy."""
-    return PROTOCOLS.get(protocol).measures if protocol in PROTOCOLS.names() else Protocol.measures
+    return PROTOCOLS.constant(protocol, "measures") if protocol in PROTOCOLS.names() else "top-1"
 
 
 def own_and_transfer(rows: Frame, distil: Sequence[str], backbones: Sequence[str]) -> tuple[Value, Value]:

@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...core.backbone import BACKBONES
-from ...core.data import DATASETS
 from ...core.errors import UserError
-from ...core.method import METHODS, PROTOCOLS
 from ...core.params import parse_spec, split
+from ...core.registries import BACKBONES, DATASETS, METHODS, PROTOCOLS
 
 SECTIONS = ("methods", "backbones", "eval_backbones", "datasets", "protocols")
 HOLD_SPECS = ("also", "data", "of", "target")  # parameters that hold specs: of duet, holdout, neighbors, ssl-pretrain

@@ -20,10 +20,8 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from ...core.backbone import BACKBONES
-from ...core.data import DATASETS
 from ...core.errors import UserError, unknown
-from ...core.method import METHODS, PROTOCOLS
+from ...core.registries import BACKBONES, DATASETS, METHODS, PROTOCOLS
 from ...core.registry import Registry
 from .overrides import Overrides
 
@@ -181,7 +179,7 @@ def _check_specs(path: Path, root: yaml.MappingNode, values: dict[str, Any], ove
         for index, entry in enumerate(_as_list(values.get(section)) or []):
             for spec in expand(entry):
                 try:
-                    registry.create(overrides.swap(spec))
+                    registry.check(overrides.swap(spec))
                 except UserError as error:
                     raise UserError(f"{path}:{_entry_line(root, section, index, str(error))}: {error}") from None
 

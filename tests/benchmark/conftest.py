@@ -19,7 +19,8 @@ def fake_plugins():
     """Path of the plugin file; its plugins are registered while the test runs."""
     registries = (METHODS, BACKBONES, DATASETS, PROTOCOLS)
     for registry in registries:
-        registry.names()  # built-in plugins are registered before the snapshot, since modules are imported once
+        for name in registry.names():
+            registry.get(name)  # built-in plugins are registered before the snapshot, since modules are imported once
     before = [dict(registry._classes) for registry in registries]
     METHODS.load_file(PLUGINS)
     yield PLUGINS

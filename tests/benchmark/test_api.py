@@ -15,11 +15,11 @@ def names(fake_plugins):
 def test_distil_evaluate_save_and_load(backbone, data, tmp_path):
     dset = ddbench.distill("clpdd", backbone=backbone, data=data, ipc=2, seed=3, steps=2)
     assert len(dset) == 2 * data.num_classes
-    assert dset.provenance["method"] == "clpdd[steps=2]"
-    assert dset.provenance["seed"] == 3
+    assert dset.provenance["method_spec"] == "clpdd[steps=2]"
+    assert dset.provenance["distill_seed"] == 3
     found = ddbench.evaluate(dset, backbone=backbone, data=data)
     assert 0 <= found.top1 <= 100
-    dset.save(tmp_path / "set")
+    dset.save(str(tmp_path / "set"))
     assert torch.equal(ddbench.load_set(tmp_path / "set").images, dset.images)
 
 

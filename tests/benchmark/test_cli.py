@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,7 +75,7 @@ RUN = ("run", "-m", "random", "-b", "fake_net", "--eval-backbone", "fake_net", "
         (["table", "nowhere"], ["no records in nowhere"]),
         (["compare", "nowhere", "elsewhere"], ["no records in nowhere"]),
         (["check", "herdin"], ["did you mean 'herding'"]),
-        (["show", "nowhere"], ["nowhere is not a distilled set"]),
+        (["show", "nowhere"], ["nowhere is neither a run", "nor a distilled set"]),
         (["evaluate", "not_here.pth"], ["not_here.pth does not exist; give"]),
         (["evaluate", "nowhere", "-b", "mini_nothing"], ["unknown backbone"]),
     ],
@@ -216,7 +217,7 @@ def test_version_and_help(capsys):
 
 
 def test_list_shows_summary_types_and_defaults(capsys):
-    assert main(["list", "methods"]) == 0
+    assert main(["list", "methods", "-v"]) == 0
     text = capsys.readouterr().out
     assert "clpdd\n    Closed-form" in text
     assert "outer = ce   ('ce' | 'mse')   outer loss" in text
@@ -259,10 +260,27 @@ def test_check_exits_with_1_for_a_method_with_a_fault(capsys, tmp_path):
 
 def test_show_describes_a_set_and_draws_it(capsys, tmp_path):
     DistilledSet(torch.rand(4, 3, 8, 8), class_labels(2, 2), ("cat", "dog"), extras={"lr": 0.1}).save(tmp_path / "set")
-    assert main(["show", str(tmp_path / "set")]) == 0
+    assert main(["show", str(tmp_path / "set"), "--png", str(tmp_path / "set.png")]) == 0
     text = capsys.readouterr().out
-    assert "4 images of 8x8 pixels, 2 classes" in text
-    assert (tmp_path / "set" / "gallery.png").is_file()
+    assert "4 images, 8x8 pixels, 2 classes" in text
+    assert "lr:        0.1" in text
+    assert (tmp_path / "set.png").is_file()
+
+
+def test_show_lists_the_sets_of_a_run_and_evaluate_asks_for_one(capsys, stored):
+    record = grid()[0]
+    run = stored("run", [record])
+    folder = Path(run) / "sets" / "named-as-one-likes"
+    made = {"cell_hash": record["cell_hash"]}
+    DistilledSet(torch.rand(2, 3, 8, 8), class_labels(2, 1), ("cat", "dog"), provenance=made).save(folder)
+    assert main(["show", run]) == 0
+    head, line, *_ = capsys.readouterr().out.splitlines()
+    assert head.split()[:5] == ["dataset", "method", "backbone", "IPC", "seed"]
+    assert line.split()[0] == record["dataset"]
+    assert line.endswith(str(folder))
+    assert f"`ddbench show {run}` lists its sets" in refused(capsys, "evaluate", run)
+    (folder / "set.json").write_text("5")
+    assert "set.json is damaged" in refused(capsys, "show", str(folder))
 
 
 def test_doctor_reports_and_offers_cures(capsys, monkeypatch, tmp_path):

@@ -13,9 +13,7 @@ from ddbench.core.registry import Registry
 @pytest.fixture
 def registry(monkeypatch):
     monkeypatch.setattr(registry_module, "entry_points", lambda group: [])
-    fresh = Registry("thing", package="ddbench.core", group="ddbench.things")
-    fresh._scanned = True
-    return fresh
+    return Registry("thing", package="ddbench.core", group="ddbench.things")
 
 
 def test_a_registered_class_is_found_by_name_and_knows_it(registry):

@@ -84,7 +84,8 @@ FAULTS = {
 @pytest.fixture
 def registered(monkeypatch):
     """Register a class as method `bad` for one test."""
-    METHODS.names()  # scan first, so that the copy that comes back holds the built-in methods
+    for name in METHODS.names():
+        METHODS.get(name)  # the copy that comes back holds the built-in methods, since modules are imported once
 
     def add(cls: type[Method]) -> str:
         monkeypatch.setattr(METHODS, "_classes", dict(METHODS._classes))
