@@ -104,9 +104,10 @@ class Evaluation:
     """Result of one protocol: test accuracy (or what it `measures`) in percent per probe seed, and what else it found."""
 
     top1_per_seed: tuple[float, ...]
-    details: dict[str, float] = field(default_factory=dict)  # for instance top5, worst_group, ridge
+    details: dict[str, float] = field(default_factory=dict)  # for instance top5, mean_recall, worst_group, ridge
     # accuracies per probe seed under several conditions, for instance fractions of labels: a column of tables each
     parts: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()  # what the number has to carry, a line each; for instance classes that the set lacks
 
     @property
     def top1(self) -> float:

@@ -85,6 +85,18 @@ class DistilledSet:
     def num_classes(self) -> int:
         return len(self.class_names)
 
+    def lacks(self, num_classes: int) -> list[int]:
+        """The classes 0 .. num_classes-1 that no image of the set stands for, by its labels or class probabilities.
+
+        Empty for a set that has neither.
+        """
+        if self.target_kind == "class_probabilities":
+            assert self.targets is not None
+            return [c for c, mass in enumerate(self.targets.sum(0).tolist()) if mass == 0]
+        if self.labels is None:
+            return []
+        return (self.labels.bincount(minlength=num_classes) == 0).nonzero().flatten().tolist()
+
     def batch(self, indices: Tensor) -> Tensor:
         """Images at `indices (k,)`, float32 `(k, 3, h, w)` in [0, 1]."""
         return to_float(self.images[indices])

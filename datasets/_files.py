@@ -1,71 +1,18 @@
-"""Images in files: how one is decoded, and a dataset of many."""
+"""Images in files: a dataset of many."""
 
-import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..core.data import ImageData
-from ..core.errors import UserError
+from ._decode import Seen, look, named, square
 from ._encoded import EncodedSplit, decoded_at, digest, each, encoded_data
 from ._limits import Listing
-
-
-def decode(file: Path | BinaryIO, size: int, name: str | None = None) -> np.ndarray:
-    """One image as uint8 `(3, size, size)`: EXIF orientation, RGB, shorter side to `size` (antialiased), centre crop.
-
-    `name` is what errors call the image, by default its path.
-    """
-    with named(name or file, "is corrupt or truncated"), Image.open(file) as opened:
-        opened.load()
-        image = _rgb(_upright(opened))
-    side = min(image.size)
-    if side != size:
-        width, height = (max(size, round(length * size / side)) for length in image.size)
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (image.width - size) // 2, (image.height - size) // 2
-    return np.asarray(image.crop((left, top, left + size, top + size))).transpose(2, 0, 1)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    with contextlib.suppress(Exception):  # a picture with broken EXIF is still a picture
-        return ImageOps.exif_transpose(image)
-    return image
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """Alpha is dropped. Pillow would clip 16-bit and float pixels at 255, that is, to white."""
-    if image.mode[0] in "IF":
-        raise ValueError(f"{image.mode} pixels, write 8 bits per channel")
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def check_header(file: Path | BinaryIO, name: str | None = None) -> None:
-    """Open the file without decoding it; what is no image at all is found at once."""
-    with named(name or file, "cannot be opened"), Image.open(file):
-        pass
-
-
-@contextlib.contextmanager
-def named(file: object, what: str) -> Iterator[None]:
-    """Turns any error of the block into one line that names the image file."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise UserError(f"image {file} is missing; the set is incomplete, unpack or download it again") from error
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, DecompressionBombError and more
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"image {file} {what}: {reason}; replace or remove it") from error
 
 
 @dataclass(frozen=True)
@@ -74,6 +21,7 @@ class StreamedImages:
 
     files: Sequence[Path]
     size: int
+    background: str = "white"
 
     def __len__(self) -> int:
         return len(self.files)
@@ -81,21 +29,33 @@ class StreamedImages:
     def __getitem__(self, indices: Tensor) -> Tensor:
         return decoded_at(self, indices)
 
-    def decode_into(self, out: np.ndarray, indices: Sequence[int]) -> None:
-        def one(k: int) -> None:
-            out[k] = decode(self.files[indices[k]], self.size)
+    def name(self, index: int) -> str:
+        """SPLIT/CLASS/FILE, or what stands in their place."""
+        return "/".join(self.files[index].parts[-3:])
 
-        each(one, range(len(indices)))
+    def decode_into(self, out: np.ndarray, indices: Sequence[int]) -> list[Seen]:
+        def one(k: int) -> Seen:
+            out[k], seen = square(self.files[indices[k]], self.size, self.background)
+            return seen
+
+        return each(one, range(len(indices)))
 
     def content_key(self) -> str:
-        return digest(each(_file_digest, self.files), self.size)
+        return digest(each(file_digest, self.files), self.size)
 
     def stamp_key(self) -> str:
         """Of names and byte sizes, as reading all bytes would take long."""
         return digest(each(file_stamp, self.files), self.size)
 
-    def check_headers(self) -> None:
-        each(check_header, self.files)
+    def look(self) -> list[Seen]:
+        return each(look, self.files)
+
+    def twin_keys(self) -> list[bytes]:
+        """Of each file; equal for files of the same bytes, and for hardly any others. Reads the ends of each file only."""
+        return each(_ends, self.files)
+
+    def confirm(self, index: int) -> bytes:
+        return bytes.fromhex(file_digest(self.files[index]))
 
 
 def file_data(
@@ -106,15 +66,30 @@ def file_data(
     size: int,
     memory_limit_gb: float,
     groups: Sequence[str] = (),
+    background: str = "white",
+    **told: Any,
 ) -> ImageData:
-    """A dataset of image files; `groups` are the names of its groups."""
-    train_split, test_split = (EncodedSplit(StreamedImages(x.files, size), x.labels, x.groups) for x in (train, test))
-    return encoded_data(name, train_split, test_split, names, memory_limit_gb, groups)
+    """A dataset of image files; `groups` are the names of its groups, `told` goes to `encoded_data`."""
+    parts = (EncodedSplit(StreamedImages(x.files, size, background), x.labels, x.groups) for x in (train, test))
+    return encoded_data(name, *parts, names, memory_limit_gb, groups, **told)
 
 
-def _file_digest(file: Path) -> str:
+def file_digest(file: Path) -> str:
     with named(file, "cannot be read"), file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _ends(file: Path) -> bytes:
+    """Digest of a file's size, start and end."""
+    with named(file, "cannot be read"), file.open("rb") as opened:
+        size = opened.seek(0, 2)
+        opened.seek(max(0, size - _END))
+        end = opened.read()
+        opened.seek(0)
+        return hashlib.blake2b(b"%d" % size + opened.read(_END) + end, digest_size=16).digest()
+
+
+_END = 4096
 
 
 def file_stamp(file: Path) -> str:

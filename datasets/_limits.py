@@ -13,11 +13,12 @@ from ..core.errors import UserError
 
 @dataclass(frozen=True)
 class Listing:
-    """The image files of one split with their labels and, where the set has them, groups."""
+    """The image files of one split with their labels and, where the set has them, groups; and files that are not read."""
 
     files: Sequence[Path]
     labels: Sequence[int]
     groups: Sequence[int] | None = None
+    unread: Sequence[Path] = ()
 
     def take(self, indices: Sequence[int]) -> "Listing":
         groups = None if self.groups is None else [self.groups[i] for i in indices]
@@ -52,9 +53,10 @@ def in_rounds(labels: Sequence[int], limit: int | None) -> list[int]:
     return sorted(sorted(range(len(rounds)), key=rounds.__getitem__)[:limit])
 
 
-def check_classes(name: str, train_labels: Tensor, names: Sequence[str]) -> None:
-    """Every class has a train image; methods and protocols rely on it."""
+def check_classes(name: str, train_labels: Tensor, names: Sequence[str], limited: bool = False) -> None:
+    """Every class has a train image; methods and protocols rely on it. `limited`: whether a train_limit is at work."""
     counts = train_labels.bincount(minlength=len(names))
     if len(empty := (counts == 0).nonzero().flatten()):
         missing = f"{names[int(empty[0])]!r}" + (f" and {len(empty) - 1} more" if len(empty) > 1 else "")
-        raise UserError(f"{name}: class {missing} has no train image; raise train_limit, or leave the class out")
+        cure = "raise train_limit" if limited else "add some to it"
+        raise UserError(f"{name}: class {missing} has no train image; {cure}, or leave the class out of train and test")

@@ -8,19 +8,22 @@ import contextlib
 import hashlib
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
 
 from ..core.errors import UserError
+from ._decode import Seen, look, square
 from ._encoded import decoded_at, digest, each
-from ._files import check_header, decode, file_stamp
+from ._files import file_digest, file_stamp
 
-_BYTES = "image.bytes"
+T = TypeVar("T")
+
+_READABLE = 4 << 30  # bytes of shards of which every image is looked at
 _BLOCK = 512  # images read before they are decoded; each takes about 100 kB
 
 
@@ -37,23 +40,24 @@ def missing_shards(found: Sequence[Path]) -> list[str]:
     return [name for name in due if name not in names]
 
 
-def read_labels(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Where the rows of a shard lie, `(n, 2)` as (row group, row within it), and their labels `(n,)` int64."""
-    with _opened(file) as shard:
-        for column in (_BYTES, "label"):
-            if column not in (held := [shard.metadata.schema.column(k).path for k in range(shard.metadata.num_columns)]):
+def read_labels(file: Path, image: str = "image", label: str = "label") -> tuple[np.ndarray, np.ndarray]:
+    """Where the rows of a shard lie, `(n, 2)` as (row group, row within it), and their labels `(n,)` as stored."""
+    with opened_shard(file) as shard:
+        held = [shard.metadata.schema.column(k).path for k in range(shard.metadata.num_columns)]
+        for column in (f"{image}.bytes", label):
+            if column not in held:
                 raise UserError(f"parquet file {file} has no column {column!r}, only {', '.join(held)}")
-        labels = shard.read(columns=["label"]).column("label").to_numpy().astype(np.int64)
+        labels = shard.read(columns=[label]).column(label).to_numpy()
         sizes = [shard.metadata.row_group(k).num_rows for k in range(shard.metadata.num_row_groups)]
     places = [np.stack([np.full(size, k), np.arange(size)], 1) for k, size in enumerate(sizes)]
     return np.concatenate([np.empty((0, 2), int), *places]), labels
 
 
-def read_images(file: Path, group: int, rows: Sequence[int]) -> list[bytes]:
+def read_images(file: Path, column: str, group: int, rows: Sequence[int]) -> list[bytes]:
     """The encoded images of some rows of one row group."""
-    with _opened(file) as shard:
-        column = shard.read_row_group(group, columns=[_BYTES]).flatten().column(_BYTES)
-        return [column[row].as_py() or b"" for row in rows]
+    with opened_shard(file) as shard:
+        found = shard.read_row_group(group, columns=[f"{column}.bytes"]).flatten().column(f"{column}.bytes")
+        return [found[row].as_py() or b"" for row in rows]
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,9 @@ class ParquetImages:
     files: Sequence[Path]
     places: np.ndarray  # (n, 3): file, row group, row within the row group
     size: int
+    background: str = "white"
+    column: str = "image"
+    hashed: bool = False  # whether the shards' bytes are part of the contents, or their sizes alone
 
     def __len__(self) -> int:
         return len(self.places)
@@ -70,27 +77,54 @@ class ParquetImages:
     def __getitem__(self, indices: Tensor) -> Tensor:
         return decoded_at(self, indices)
 
-    def decode_into(self, out: np.ndarray, indices: Sequence[int]) -> None:
-        def one(item: tuple[int, bytes]) -> None:
-            k, encoded = item
-            out[k] = decode(io.BytesIO(encoded), self.size, self._name(indices[k]))
+    def name(self, index: int) -> str:
+        file, group, row = self.places[index].tolist()
+        return f"{self.files[file].name} row group {group} row {row}"
 
-        for start in range(0, len(indices), _BLOCK):
-            block = indices[start : start + _BLOCK]
-            each(one, [(start + k, encoded) for k, encoded in self._read(block)])
+    def decode_into(self, out: np.ndarray, indices: Sequence[int]) -> list[Seen]:
+        def one(item: tuple[int, bytes]) -> Seen:
+            k, encoded = item
+            out[k], seen = square(io.BytesIO(encoded), self.size, self.background, self._place(indices[k]))
+            return seen
+
+        return self._each(one, indices)
 
     def content_key(self) -> str:
-        """Of the shards' names and byte sizes: the bytes of a subset are spread over all shards, which takes hours to read."""
+        """Of the shards' names and byte sizes: the bytes of a subset are spread over all shards, which takes hours to read.
+
+        Where `hashed`, of their bytes.
+        """
+        places = hashlib.sha256(self.places.astype("<i8").tobytes()).hexdigest()
+        return digest([*each(file_digest if self.hashed else file_stamp, self.files), places], self.size)
+
+    def stamp_key(self) -> str:
         places = hashlib.sha256(self.places.astype("<i8").tobytes()).hexdigest()
         return digest([*each(file_stamp, self.files), places], self.size)
 
-    stamp_key = content_key
+    def look(self) -> list[Seen]:
+        """Of shards that are too large to be read, at the first image of each."""
+        if self._readable():
+            chosen: Sequence[int] = range(len(self))
+        else:
+            chosen = np.unique(self.places[:, 0], return_index=True)[1].tolist()
+        return self._each(lambda item: look(io.BytesIO(item[1]), self._place(chosen[item[0]])), chosen)
 
-    def check_headers(self) -> None:
-        """Opens the first image of every shard."""
-        _, firsts = np.unique(self.places[:, 0], return_index=True)
-        for k, encoded in self._read(firsts.tolist()):
-            check_header(io.BytesIO(encoded), self._name(int(firsts[k])))
+    def twin_keys(self) -> list[bytes] | None:
+        return self._each(lambda item: _hash(item[1]), range(len(self))) if self._readable() else None
+
+    def confirm(self, index: int) -> bytes:
+        return _hash(self._read([index])[0][1])
+
+    def _readable(self) -> bool:
+        return sum(file.stat().st_size for file in self.files) <= _READABLE
+
+    def _each(self, function: Callable[[tuple[int, bytes]], T], indices: Sequence[int]) -> list[T]:
+        """`function` of (k, encoded image `indices[k]`) for all k, in their order."""
+        found: dict[int, T] = {}
+        for start in range(0, len(indices), _BLOCK):
+            read = [(start + k, encoded) for k, encoded in self._read(indices[start : start + _BLOCK])]
+            found.update(zip((k for k, _ in read), each(function, read), strict=True))
+        return [found[k] for k in range(len(indices))]
 
     def _read(self, indices: Sequence[int]) -> list[tuple[int, bytes]]:
         """(k, encoded image `indices[k]`) of all k; each row group is read once."""
@@ -102,18 +136,26 @@ class ParquetImages:
         def of_group(item: tuple[tuple[int, int], list[int]]) -> list[tuple[int, bytes]]:
             (file, group), ks = item
             return list(
-                zip(ks, read_images(self.files[file], group, [int(self.places[indices[k], 2]) for k in ks]), strict=True)
+                zip(
+                    ks,
+                    read_images(self.files[file], self.column, group, [int(self.places[indices[k], 2]) for k in ks]),
+                    strict=True,
+                )
             )
 
         return [pair for pairs in each(of_group, list(wanted.items())) for pair in pairs]
 
-    def _name(self, index: int) -> str:
+    def _place(self, index: int) -> str:
         file, group, row = self.places[index].tolist()
         return f"{self.files[file]} (row {row} of row group {group})"
 
 
+def _hash(encoded: bytes) -> bytes:
+    return hashlib.blake2b(encoded, digest_size=16).digest()
+
+
 @contextlib.contextmanager
-def _opened(file: Path) -> Iterator[Any]:
+def opened_shard(file: Path) -> Iterator[Any]:
     """A shard; errors of the block become one line that names it."""
     try:
         from pyarrow import ArrowException  # pyright: ignore[reportMissingImports]

@@ -2,15 +2,16 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
 from ..core.data import DataSource, ImageData
 from ..core.errors import NotHere, UserError
 from ..core.params import Count, Positive
+from ._decode import Colour, look
 from ._encoded import each
-from ._files import check_header, file_data
+from ._files import file_data
 from ._limits import Listing, first_of_classes
 
 _SHOWN = 20  # findings about single images; a disk that lost a folder has thousands
@@ -30,6 +31,7 @@ class FileSet(DataSource):
     memory_limit_gb: Positive = 2.0  # larger sets are decoded at each access instead of once
     train_limit: Count | None = None  # N train images in rounds over the classes: the first of each, then the second
     test_limit: Count | None = None
+    background: Colour = "white"  # under transparent pixels
 
     folder: ClassVar[str]  # under `root`
     needs: ClassVar[tuple[str, ...]] = ()  # what must lie in `folder` before anything can be listed
@@ -37,6 +39,7 @@ class FileSet(DataSource):
     images: ClassVar[tuple[int | None, int | None]] = (None, None)  # published number of train and of test images
     classes: ClassVar[int | None] = None  # published number of classes
     group_names: ClassVar[tuple[str, ...]] = ()
+    mirror: ClassVar[bool] = True  # whether mirrored images still show their class
 
     @property
     def home(self) -> Path:
@@ -56,7 +59,18 @@ class FileSet(DataSource):
         train, test, names = self.listing()
         self.check_count(names)
         train, test = first_of_classes(train, self.train_limit), first_of_classes(test, self.test_limit)
-        return file_data(self.name, train, test, names, self.size, self.memory_limit_gb, self.group_names)
+        data = file_data(
+            self.name,
+            train,
+            test,
+            names,
+            self.size,
+            self.memory_limit_gb,
+            self.group_names,
+            self.background,
+            limited=self.train_limit is not None,
+        )
+        return replace(data, mirror=self.mirror)
 
     def missing(self, reason: str) -> NotHere:
         """What to do about data that is not there."""
@@ -109,7 +123,7 @@ def image_findings(files: list[Path]) -> Iterator[str]:
 
 def _finding(file: Path) -> str | None:
     try:
-        check_header(file)
+        look(file)
     except UserError as error:
         return str(error)
     return None

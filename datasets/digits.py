@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from ..core.data import DATASETS, ArrayImages, DataSource, ImageData, Split, array_fingerprint, stage, stratified_indices
+from ._notes import described
 
 _SIDE = 32
 _SPLIT_SEED = 0
@@ -27,4 +28,5 @@ class Digits(DataSource):
         train, test = (
             Split(ArrayImages(images[part.numpy()]), labels[part]) for part in stratified_indices(labels, 0.2, _SPLIT_SEED)
         )
-        return ImageData("digits", train, test, tuple("0123456789"), array_fingerprint(train, test), mirror=False)
+        fingerprint = array_fingerprint(train, test)
+        return described(ImageData("digits", train, test, tuple("0123456789"), fingerprint, mirror=False))

@@ -1,17 +1,22 @@
 """Image folders: `folder[path=DIR,size=128]` reads DIR/train/CLASS/* and DIR/test/CLASS/*."""
 
+import hashlib
 import os
+import unicodedata
+from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ..core.data import DATASETS, DataSource, ImageData
 from ..core.errors import UserError
 from ..core.params import Count, Positive
+from ._decode import Colour, extensions
 from ._files import file_data
 from ._limits import Listing
+from ._notes import number_order, order_notes
 
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"}
 TEST_NAMES = ("test", "val", "valid", "validation")
 
 
@@ -23,24 +28,72 @@ class Folder(DataSource):
     path: Path
     size: Count = 256  # shorter side, then centre crop; pixels
     memory_limit_gb: Positive = 2.0  # larger sets are decoded at each access instead of once
+    background: Colour = "white"  # under transparent pixels
+    mirror: bool = True  # whether mirrored images still show their class
 
     def load(self) -> ImageData:
         folder = self.path.expanduser()
         if not folder.is_dir():
             raise UserError(f"folder {folder} does not exist; give a folder that holds train/ and test/")
         train, test, names = listings(folder)
-        name = f"{folder.resolve().name}[test={split_folder(folder, TEST_NAMES).name}]"
-        return file_data(name, train, test, names, self.size, self.memory_limit_gb)
+        used = split_folder(folder, ("train",)), split_folder(folder, TEST_NAMES)
+        name = folder.resolve().name + ("" if used[1].name == "test" else f"[test={used[1].name}]")
+        return listed_data(self, name, train, test, names, unread_notes(folder, used, [*train.unread, *test.unread]))
+
+
+def listed_data(source: Any, name: str, train: Listing, test: Listing, names: Sequence[str], notes: Sequence[str]) -> ImageData:
+    """The dataset of a user's lists; `source` has `size`, `memory_limit_gb`, `background` and `mirror`."""
+    order = number_order(names)[1]
+    unread = [str(file) for file in (*train.unread, *test.unread)]
+    data = file_data(
+        name, train, test, names, source.size, source.memory_limit_gb, background=source.background,
+        notes=[*order_notes(names, order), *notes], facts={"unread": unread}, class_order=order,
+    )  # fmt: skip
+    return with_mirror(data, source.mirror)
+
+
+def with_mirror(data: ImageData, mirror: bool) -> ImageData:
+    """What a user says about mirrored images is part of the data's identity, as methods follow it."""
+    if mirror:
+        return data
+    return replace(data, mirror=False, fingerprint=hashlib.sha256(f"{data.fingerprint} not mirrored".encode()).hexdigest())
+
+
+def unread_notes(folder: Path, used: Sequence[Path], unread: Sequence[Path]) -> list[str]:
+    """What lies in a dataset's folder and is not read: files, and folders beside the splits."""
+    notes = []
+    if unread:
+        kinds = Counter(file.suffix.lower() or "no extension" for file in unread).most_common()
+        counted = ", ".join(f"{kind} {count:,}" for kind, count in kinds[:5]) + ", …" * (len(kinds) > 5)
+        first = "/".join(min(unread).parts[-3:])
+        notes.append(f"{len(unread):,} files are not read: {counted} (first {first}); convert to PNG or JPEG what should be")
+    beside = [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
+    if others := [name for name in beside if name not in {part.name for part in used}]:
+        notes.append(f"folders that are not read: {', '.join(f'{name}/' for name in others[:5])}" + ", …" * (len(others) > 5))
+    return notes
 
 
 def listings(folder: Path) -> tuple[Listing, Listing, list[str]]:
-    """Train files, test files (each with labels) and class names of `folder`."""
+    """Train files, test files (each with labels) and class names of `folder`. A class may lack test images."""
     train, test = split_folder(folder, ("train",)), split_folder(folder, TEST_NAMES)
     names, others = class_folders(train), class_folders(test)
-    for has, lacks, where in ((names, others, test), (others, names, train)):
-        if missing := sorted(set(has) - set(lacks)):
-            raise UserError(f"class {missing[0]!r} is not in {where}; train and test need the same class folders")
-    return class_listing(train, names), class_listing(test, names), names
+    if alone := [name for name in others if name not in names]:
+        raise UserError(f"class {alone[0]!r} is in {test} but not in {train}{_like(alone[0], names)}")
+    listed = class_listing(test, [name if name in others else None for name in names], empty=True)
+    if not listed.files:
+        raise UserError(f"{test} holds no images; add some to its class folders")
+    return class_listing(train, names), listed, names
+
+
+def _like(name: str, names: Sequence[str]) -> str:
+    """What to do about a class that train lacks: some file systems tell apart what looks the same."""
+
+    def plain(text: str) -> str:
+        return unicodedata.normalize("NFC", text).casefold().strip()
+
+    if near := next((other for other in names if plain(other) == plain(name)), None):
+        return f", which has {near!r}: give both the same name (capitals, blanks and the encoding of accents count)"
+    return "; add train images of it, or move it out of the test folder"
 
 
 def split_folder(folder: Path, names: tuple[str, ...]) -> Path:
@@ -51,35 +104,74 @@ def split_folder(folder: Path, names: tuple[str, ...]) -> Path:
     return found
 
 
-def class_listing(folder: Path, names: Sequence[str]) -> Listing:
-    """Files of the class folders `names` in this order, with their labels."""
-    files, labels = [], []
+def class_listing(folder: Path, names: Sequence[str | None], empty: bool = False) -> Listing:
+    """Files of the class folders `names` in this order, with their labels; None: a class without a folder.
+
+    `empty`: whether a class folder may hold no images.
+    """
+    files, labels, unread = [], [], []
+    unread += [entry for entry in sorted(folder.iterdir()) if entry.is_file() and not entry.name.startswith(".")]
     for label, name in enumerate(names):
-        of_class = image_files(folder / name)
+        if name is None:
+            continue
+        of_class, others = (files_of_class if empty else image_files_and_others)(folder / name)
         files += of_class
+        unread += others
         labels += [label] * len(of_class)
-    return Listing(files, labels)
+    return Listing(files, labels, unread=unread)
 
 
 def class_folders(folder: Path) -> list[str]:
-    """Sorted names of the class folders; hidden ones do not count."""
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    """Names of the class folders, as numbers where all of them are, else sorted; hidden ones do not count."""
+    names = [entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
     if not names:
         raise UserError(f"{folder} holds no class folders; the layout is CLASS/IMAGE")
-    return names
+    return number_order(names)[0]
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Image files of one class, sorted, subfolders and links to folders included, hidden files and folders not.
+    """Image files of one class, see `files_of_class`. A class without any is an error that names what is there instead."""
+    return image_files_and_others(folder)[0]
 
-    A class without any is an error that names what is there instead.
-    """
-    entries: list[Path] = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        entries += (Path(parent, name) for name in names if not name.startswith("."))
-    images = sorted(entry for entry in entries if entry.suffix.lower() in EXTENSIONS)
+
+def image_files_and_others(folder: Path) -> tuple[list[Path], list[Path]]:
+    images, others = files_of_class(folder)
     if not images:
-        others = ", ".join(sorted({entry.suffix or entry.name for entry in entries})) or "nothing"
-        raise UserError(f"class folder {folder} holds no images (found {others}); add images or remove the folder")
-    return images
+        found = ", ".join(sorted({entry.suffix or entry.name for entry in others})) or "nothing"
+        raise UserError(
+            f"class folder {folder} holds no images (found {found}); add images, or remove the class from train and test"
+        )
+    return images, others
+
+
+def files_of_class(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Image files of one class, and other files; sorted, subfolders and links included, hidden files and folders not.
+
+    A folder that links lead to twice, or back to, is read once.
+    """
+    images: list[Path] = []
+    others: list[Path] = []
+    seen = {_identity(parent) for parent in folder.resolve().parents}
+    waiting = deque([folder])
+    while waiting:
+        parent = waiting.popleft()
+        if (place := _identity(parent)) in seen:
+            continue
+        seen.add(place)
+        for entry in sorted(os.scandir(parent), key=lambda entry: entry.name):
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                waiting.append(Path(entry.path))
+            elif entry.is_symlink() or entry.is_file():  # neither sockets nor pipes, which would hang
+                found = Path(entry.path)
+                (images if found.suffix.lower() in extensions() else others).append(found)
+    return sorted(images), sorted(others)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    try:
+        found = folder.stat()
+    except OSError as error:
+        raise UserError(f"folder {folder} cannot be read: {error.strerror}") from error
+    return found.st_dev, found.st_ino

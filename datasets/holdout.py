@@ -9,6 +9,7 @@ from typing import Annotated
 
 from ..core.data import DATASETS, DataSource, ImageData, stratified_indices
 from ..core.params import Field, Natural
+from ._notes import described
 
 
 @DATASETS.register("holdout")
@@ -24,11 +25,14 @@ class Holdout(DataSource):
         whole = DATASETS.create(self.data).load()
         rest, part = stratified_indices(whole.train.labels, self.fraction, self.seed)
         identity = f"{whole.fingerprint}/{self.fraction}/{self.seed}"
-        return ImageData(
+        data = ImageData(
             f"holdout of {whole.name}",
             whole.train.subset(rest),
             whole.train.subset(part),
             whole.class_names,
             hashlib.sha256(identity.encode()).hexdigest(),
             whole.group_names,
+            class_order=whole.class_order,
+            mirror=whole.mirror,
         )
+        return described(data, [note for note in whole.facts.get("reading", ()) if not note.startswith("test: ")])

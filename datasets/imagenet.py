@@ -50,7 +50,7 @@ class ImageNet(FileSet):
         if not self._in_parquet():
             return super().load()
         train, test = self._rows(0, self.train_limit), self._rows(1, self.test_limit)
-        return encoded_data(self.name, train, test, self.wnids(), self.memory_limit_gb)
+        return encoded_data(self.name, train, test, self.wnids(), self.memory_limit_gb, limited=self.train_limit is not None)
 
     def absent(self) -> list[str]:
         layout = [f"data/{name}-*.parquet" for name in _SHARDS] if self._in_parquet() else _FOLDERS
@@ -113,7 +113,7 @@ class ImageNet(FileSet):
             raise self.missing(f"no data/{gone[0]}")
         places, labels = _chosen(files, SUBSETS[self.subset])
         kept = in_rounds(labels, limit)
-        return EncodedSplit(ParquetImages(files, places[kept], self.size), [labels[index] for index in kept])
+        return EncodedSplit(ParquetImages(files, places[kept], self.size, self.background), [labels[index] for index in kept])
 
 
 def _chosen(files: Sequence[Path], classes: Sequence[int]) -> tuple[np.ndarray, list[int]]:
@@ -121,7 +121,8 @@ def _chosen(files: Sequence[Path], classes: Sequence[int]) -> tuple[np.ndarray, 
     label_of = np.full(1000, -1)
     label_of[list(classes)] = np.arange(len(classes))
     places, labels = [], []
-    for number, (rows, found) in enumerate(each(read_labels, files)):
+    for number, (rows, stored) in enumerate(each(read_labels, files)):
+        found = stored.astype(np.int64)
         if len(found) and not 0 <= found.min() <= found.max() < 1000:
             raise UserError(f"{files[number]} has labels from {found.min()} to {found.max()} instead of 0 to 999")
         kept = label_of[found] >= 0

@@ -17,6 +17,7 @@ from ..core.data import DATASETS, ArrayImages, DataSource, ImageData, Split, arr
 from ..core.errors import UserError
 from ..core.params import Count
 from ._limits import Listing, check_classes, first
+from ._notes import described
 from ._published import FileSet, default_root, missing
 
 
@@ -56,14 +57,16 @@ class _InMemory(_TorchvisionSource):
 
     parts: ClassVar[tuple[dict[str, Any], dict[str, Any]]] = ({"train": True}, {"train": False})
     dataset: ClassVar[Callable[..., Any]]
+    mirror: ClassVar[bool] = True
 
     def load(self) -> ImageData:
         cls = type(self).__dict__["dataset"]
         train, test = (self.opened(cls, **part) for part in self.parts)
         names = tuple(map(str, getattr(train, "classes", range(10))))
         splits = first(_array_split(train), self.train_limit), first(_array_split(test), self.test_limit)
-        check_classes(self.name, splits[0].labels, names)
-        return ImageData(self.name, *splits, class_names=names, fingerprint=array_fingerprint(*splits))
+        check_classes(self.name, splits[0].labels, names, self.train_limit is not None)
+        fingerprint = array_fingerprint(*splits)
+        return described(ImageData(self.name, *splits, class_names=names, fingerprint=fingerprint, mirror=self.mirror))
 
 
 def _array_split(dataset: Any) -> Split:
@@ -108,6 +111,7 @@ class SVHN(_InMemory):
 
     parts = ({"split": "train"}, {"split": "test"})
     dataset, folder = tv.SVHN, "train_32x32.mat"
+    mirror = False
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,7 @@ class GTSRB(_Files):
     """German Traffic Signs (Stallkamp et al. 2012): 26,640 / 12,630 images, 43 classes."""
 
     dataset, parts, folder = tv.GTSRB, ([_TRAIN], [_TEST]), "gtsrb"
+    mirror = False  # keep left, keep right
 
 
 @DATASETS.register("aircraft")

@@ -106,15 +106,13 @@ def fine_tune(
 
 
 @torch.no_grad()
-def classifier_accuracies(
-    student: Student, classifiers: Sequence[Callable[[Tensor], Tensor]], split: Split, size: int
-) -> list[float]:
-    """Top-1 in percent of each classifier (features -> logits) on all images of a split; one pass for all of them."""
+def classifier_hits(student: Student, classifiers: Sequence[Callable[[Tensor], Tensor]], split: Split, size: int) -> Tensor:
+    """Whether each classifier (features -> logits) is right on each image of a split, bool `(c, n)`; one pass for all."""
     student.eval()
     device = student.head.weight.device
-    hits = torch.zeros(len(classifiers), dtype=torch.float64)
+    hits = []
     for indices in index_chunks(len(split), _CHUNK):
         features = student.features(stage(split.images[indices], size).to(device))
         labels = split.labels[indices].to(device)
-        hits += torch.stack([(classify(features).argmax(1) == labels).sum().cpu() for classify in classifiers])
-    return (100 * hits / len(split)).tolist()
+        hits.append(torch.stack([classify(features).argmax(1) == labels for classify in classifiers]).cpu())
+    return torch.cat(hits, dim=1)

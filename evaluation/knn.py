@@ -17,8 +17,8 @@ from ..core.params import Count
 from ..core.ridge import class_rows
 from ..core.run import Run
 from ..core.sets import DistilledSet
+from ._evaluation import judged
 from ._features import class_targets, no_class_targets, set_features
-from ._groups import judged
 
 _ROWS = 65536  # images of the set that are compared at a time
 
@@ -64,4 +64,4 @@ class NearestNeighbours(Protocol):
             votes = (class_rows(targets, nearest, dset.num_classes) * weight).sum(1)
             hits.append(votes.argmax(1) == y)
         found = torch.cat(hits)
-        return judged([100 * int(found.sum()) / len(found)], found[None], data)
+        return judged([100 * int(found.sum()) / len(found)], found[None], data, dset)

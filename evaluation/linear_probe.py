@@ -24,8 +24,8 @@ from ..core.run import Run
 from ..core.sets import DistilledSet
 from ..core.transfer import to_device
 from ..core.views import Augment, View, apply, sample
+from ._evaluation import judged
 from ._features import class_targets, no_class_targets, set_features
-from ._groups import judged
 from ._heads import FeaturesAt, ProbeRecipe, accuracies, head_hits, new_heads, train_heads
 
 Heads = tuple[Tensor, Tensor]
@@ -56,12 +56,12 @@ def feature_scale(features: Tensor) -> float:
     return float(features[:, :rows].square().mean().sqrt())
 
 
-def test_accuracy(heads: Heads, backbone: Backbone, data: ImageData, run: Run) -> Evaluation:
+def test_accuracy(heads: Heads, backbone: Backbone, data: ImageData, dset: DistilledSet, run: Run) -> Evaluation:
     """Top-1 per seed and mean top-5 on the test split; its features are computed once and shared by all protocols."""
     features = run.bank.features(backbone, data, "test")[0]
     hits, hits5 = head_hits(heads, features, data.test.labels, tops=(1, 5))
     top5 = accuracies(hits5)
-    return judged(accuracies(hits), hits, data, top5=sum(top5) / len(top5))
+    return judged(accuracies(hits), hits, data, dset, top5=sum(top5) / len(top5))
 
 
 @PROTOCOLS.register("linear-probe")
@@ -106,7 +106,7 @@ class LinearProbe(Protocol):
         recipe = ProbeRecipe(self.lr, epochs, min(self.batch, len(dset)))
         weight, bias = trained_heads(backbone, dset, features_at, recipe, self.seeds, run)
         unscaled = [own / pool.scale for pool, own in zip(pools, weight.chunk(len(pools)), strict=True)]
-        return test_accuracy((torch.cat(unscaled), bias), backbone, data, run)
+        return test_accuracy((torch.cat(unscaled), bias), backbone, data, dset, run)
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class LGMProbe(Protocol):
         held = resident([dset.images], run.device)[0] if isinstance(dset.images, Tensor) else None
         live = _LiveViews(backbone, dset, held, View.parse(self.augment), seed_streams(run, self.seeds, "views"), noise, run)
         heads = trained_heads(backbone, dset, live, recipe, self.seeds, run)
-        return test_accuracy(heads, backbone, data, run)
+        return test_accuracy(heads, backbone, data, dset, run)
 
 
 @dataclass

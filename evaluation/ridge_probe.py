@@ -20,8 +20,8 @@ from ..core.params import Count
 from ..core.ridge_path import RidgePath
 from ..core.run import Run
 from ..core.sets import DistilledSet
+from ._evaluation import judged
 from ._features import class_targets, no_class_targets, set_features
-from ._groups import judged
 
 GRID = tuple(10.0**k for k in range(-6, 3))  # relative ridges
 _VALIDATION_SEED = 0  # the split is part of the protocol, the same for every run
@@ -76,7 +76,7 @@ class RidgeProbe(Protocol):
         ridge = self.choose_ridge(backbone, data, dset, features, targets, run)
         path = RidgePath.fit(features, targets, dset.num_classes)
         hits = path.hits(run.bank.features(backbone, data, "test")[0], data.test.labels, ridge)
-        return judged([100 * int(hits.sum()) / len(hits)], hits[None], data, ridge=ridge)
+        return judged([100 * int(hits.sum()) / len(hits)], hits[None], data, dset, ridge=ridge)
 
     def choose_ridge(
         self, backbone: Backbone, data: ImageData, dset: DistilledSet, features: Tensor, targets: Tensor, run: Run

@@ -31,8 +31,9 @@ from ..core.seeds import derive_seed
 from ..core.sets import DistilledSet
 from ..core.store import Rows
 from ..core.students import Student, StudentSpec, build_student, flat_state, set_flat_state
+from ._evaluation import mean_recall
 from ._lbfgs import fit_probe
-from ._students import Recipe, balanced_subset, classifier_accuracies, fine_tune, imitate, student_features
+from ._students import Recipe, balanced_subset, classifier_hits, fine_tune, imitate, student_features
 
 RECIPES = {
     "mkdt": Recipe(lr=0.1, weight_decay=1e-4, epochs=20, learned_rate=True),
@@ -112,8 +113,11 @@ class SSLPretrain(Protocol):
         readout = self.probe if self.readout == "probe" else self.tune
         students = [partial(self.pretrained, dset, seed, run) for seed in range(self.seeds)]
         rows = [readout(student_of, data, list(shares.values()), seed, run) for seed, student_of in enumerate(students)]
-        parts = dict(zip(shares, zip(*rows, strict=True), strict=True))
-        return Evaluation(next(iter(parts.values())), parts=parts)
+        hits = dict(zip(shares, torch.stack(rows, dim=1), strict=True))  # (seeds, n) per share of labels
+        parts = {name: tuple((100 * part.sum(1).double() / len(data.test)).tolist()) for name, part in hits.items()}
+        recalls = {name: mean_recall(part, data.test.labels) for name, part in hits.items()}
+        details = {"mean_recall": next(iter(recalls.values())), **{f"mean_recall {name}": r for name, r in recalls.items()}}
+        return Evaluation(next(iter(parts.values())), details, parts)
 
     def pretrained(self, dset: DistilledSet, seed: int, run: Run) -> Student:
         """A student of `seed` after the recipe; its initial weights and batch orders do not depend on the set.
@@ -151,26 +155,26 @@ class SSLPretrain(Protocol):
         set_flat_state(student, run.bank.entry(facts, (1, len(flat_state(student))), fill)[0])
         return student
 
-    def probe(self, student_of: StudentOf, data: ImageData, shares: list[float], seed: int, run: Run) -> list[float]:
-        """Test accuracy in percent of a linear probe per share of labels; one student serves all."""
+    def probe(self, student_of: StudentOf, data: ImageData, shares: list[float], seed: int, run: Run) -> Tensor:
+        """Whether a linear probe per share of labels is right on the test images, `(shares, n)`; one student serves all."""
         student = student_of()
         probes = []
         for share in shares:
             chosen = self.labelled(data, share, seed, run)
             features = student_features(student, data.train, chosen, self.size)
             probes.append(fit_probe(features, data.train.labels[chosen].to(run.device), data.num_classes, self.decay))
-        return classifier_accuracies(student, probes, data.test, self.size)
+        return classifier_hits(student, probes, data.test, self.size)
 
-    def tune(self, student_of: StudentOf, data: ImageData, shares: list[float], seed: int, run: Run) -> list[float]:
-        """Test accuracy in percent after fine-tuning the whole student, afresh for each share of labels."""
+    def tune(self, student_of: StudentOf, data: ImageData, shares: list[float], seed: int, run: Run) -> Tensor:
+        """The same, `(shares, n)`, after fine-tuning the whole student, afresh for each share of labels."""
         found = []
         recipe = replace(FINE_TUNING, steps=self.tune_steps)
         for share in shares:
             student, chosen = student_of(), self.labelled(data, share, seed, run)
             generator = run.generator(f"fine-tuning of student {seed}")
             classifier = fine_tune(student, data.train, chosen, data.num_classes, self.size, recipe, generator)
-            found += classifier_accuracies(student, [classifier], data.test, self.size)
-        return found
+            found.append(classifier_hits(student, [classifier], data.test, self.size))
+        return torch.cat(found)
 
     @staticmethod
     def labelled(data: ImageData, share: float, seed: int, run: Run) -> Tensor:

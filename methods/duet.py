@@ -6,8 +6,8 @@ of a class (IPC 1: the one nearest to its mean):
 
     L = sum over backbones [ L_copies + plain * L_centre ] / (1 + plain)  +  anchor * mean (X - X_0)^2
 
-- `L_copies`, `L_centre`: CLP-DD's outer losses of two ridge probes, one on augmented copies and one on centre views, each with
-  its own ridge. They cover probes trained on augmented views and probes solved on plain ones.
+- `L_copies`, `L_centre`: the outer losses (`_probes.py`) of two ridge probes, one on augmented copies and one on centre views,
+  each with its own ridge. They cover probes trained on augmented views and probes solved on plain ones.
 - the anchor keeps the images near real ones. Most of what a probe's gradient changes in an image only its own backbone sees;
   a price on every change leaves those that pay.
 - `also` adds the same two losses under further backbones. A transfer column of such a set counts only for the backbones
@@ -31,7 +31,7 @@ from ..core.data import ImageData
 from ..core.engine import FeatureEngine, Objective
 from ..core.errors import UserError
 from ..core.method import METHODS, Method, Origin, Work
-from ..core.optimise import Schedule, optimise, render_all
+from ..core.optimise import Regulariser, Schedule, optimise, render_all
 from ..core.params import AfterValidator, Count, NonNegative, Positive, split
 from ..core.real import resident
 from ..core.run import Run
@@ -44,14 +44,9 @@ from ._synthetic import Init, starting_images, version_of_start
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Feature engines of several backbones and an anchor, with the interface of one engine.
-
-    `anchor` weighs the mean squared distance of the images to `origin (n, 3, R, R)`, on their device or on the CPU; 0: none.
-    """
+    """Feature engines of several backbones on the same images; a step takes one objective for each and adds them up."""
 
     engines: Sequence[FeatureEngine]
-    anchor: float
-    origin: Tensor
 
     @property
     def chunk(self) -> int:
@@ -74,20 +69,18 @@ class Ensemble:
             engine.use([chunk])
 
     def step(self, images: nn.Module, objective: Sequence[Objective], generator: torch.Generator) -> Tensor:
-        """Add the gradients of `objective`, one part per engine, and of the anchor to the parameters' `.grad`; the loss."""
+        """Add the gradients of `objective`, one part per engine, to the parameters' `.grad`; returns their sum."""
         parts = zip(self.engines, objective, strict=True)
-        loss = torch.stack([engine.step(images, part, generator) for engine, part in parts]).sum()
-        return loss + self.pull(images) if self.anchor else loss
+        return torch.stack([engine.step(images, part, generator) for engine, part in parts]).sum()
 
-    def pull(self, images: nn.Module) -> Tensor:
-        """Back-propagate the anchor, chunk by chunk; returns its value."""
-        total = torch.zeros((), device=next(images.parameters()).device)
-        for start in range(0, len(self.origin), self.chunk):
-            origin = to_device(self.origin[start : start + self.chunk], total.device)
-            distance = (images(slice(start, start + self.chunk)) - origin).square().sum() * (self.anchor / self.origin.numel())
-            distance.backward()
-            total += distance.detach()
-        return total
+
+def anchor_to(origin: Tensor, weight: float) -> Regulariser:
+    """`weight` times the mean squared distance of the images to `origin (n, 3, R, R)`, wherever that lies."""
+
+    def pull(images: Tensor, rows: slice) -> Tensor:
+        return (images - to_device(origin[rows], images.device)).square().sum() * (weight / origin.numel())
+
+    return pull
 
 
 def _backbone_names(text: str) -> str:
@@ -138,7 +131,14 @@ class Duet(Method):
         engines = [FeatureEngine(each, self.probes.views(), run.chunk_size) for each in backbones]
         draws = [self.probes.objectives(each, data, ipc, self.real_batch, run) for each in backbones]
         generator = run.generator("real batches")
-        (origin,) = resident([render_all(images, run.chunk_size)], run.device)
-        ensemble = Ensemble(engines, self.anchor, origin)
-        found = optimise(images, ensemble, lambda step: [draw(generator) for draw in draws], Schedule(self.steps, self.lr), run)
+        anchor = self.anchor_on(images, run)
+        schedule = Schedule(self.steps, self.lr)
+        found = optimise(images, Ensemble(engines), lambda step: [draw(generator) for draw in draws], schedule, run, anchor)
         return DistilledSet(found, class_labels(data.num_classes, ipc), data.class_names)
+
+    def anchor_on(self, images: nn.Module, run: Run) -> Regulariser | None:
+        """The price on every change of the images from what they are now."""
+        if not self.anchor:
+            return None
+        (origin,) = resident([render_all(images, run.chunk_size)], run.device)
+        return anchor_to(origin, self.anchor)

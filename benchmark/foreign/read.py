@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ...backbones._weights import TORCH_SUFFIXES, read_state
@@ -19,7 +18,9 @@ from ...core.backbone import IMAGENET_MEAN, IMAGENET_STD
 from ...core.data import ImageData
 from ...core.errors import UserError
 from ...core.sets import DistilledSet
-from ...datasets.arrays import as_labels, read_arrays
+from ...datasets._decode import rgb
+from ...datasets._labels import plain_labels
+from ...datasets.arrays import read_arrays
 from ...datasets.folder import class_folders, image_files
 
 PIXELS = ("auto", "unit", "byte", "imagenet", "clip", "half")
@@ -111,7 +112,7 @@ def _read_file(path: Path) -> tuple[Tensor, Tensor]:
     for key in ("images", "labels"):
         if key not in arrays:
             raise UserError(f"{path} has no {key!r}, only {', '.join(arrays) or 'nothing'}")
-    return arrays["images"], as_labels(arrays["labels"].numpy(), path)
+    return arrays["images"], torch.from_numpy(plain_labels(arrays["labels"].numpy(), path).values)
 
 
 def _read_folder(path: Path, data: ImageData) -> tuple[Tensor, Tensor]:
@@ -126,7 +127,7 @@ def _read_folder(path: Path, data: ImageData) -> tuple[Tensor, Tensor]:
                 f"{path}: {folder!r} is no class of {data.name} ({some}, …); name folders by class or number from 0"
             )
         files = image_files(path / folder)
-        images += [_decoded(file) for file in files]
+        images += [np.asarray(rgb(file)[0]) for file in files]
         labels += [label] * len(files)
     if len(shapes := {image.shape for image in images}) > 1:
         sizes = " and ".join(sorted(f"{w}x{h}" for h, w, _ in list(shapes)[:2]))
@@ -137,14 +138,6 @@ def _read_folder(path: Path, data: ImageData) -> tuple[Tensor, Tensor]:
 def _folder_name(name: str) -> str:
     """As `DistilledSet.save` names the folder of a class."""
     return re.sub(r"[^\w.-]+", "_", name)
-
-
-def _decoded(file: Path) -> np.ndarray:
-    try:
-        with Image.open(file) as image:
-            return np.array(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        raise UserError(f"image {file} cannot be read: {' '.join(str(error).split())}; replace or remove it") from None
 
 
 def _channels_first(images: Tensor, path: Path) -> Tensor:

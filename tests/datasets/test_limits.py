@@ -45,7 +45,7 @@ def test_first_images_of_an_array_with_their_labels_and_groups():
 
 def test_a_class_without_a_train_image_is_named():
     check_classes("set", torch.tensor([0, 1]), ["cat", "dog"])
-    with pytest.raises(UserError, match="^set: class 'dog' has no train image; raise train_limit"):
+    with pytest.raises(UserError, match="^set: class 'dog' has no train image; add some to it, or leave the class out"):
         check_classes("set", torch.tensor([0, 2]), ["cat", "dog", "cow"])
     with pytest.raises(UserError, match="class 'dog' and 1 more has no train image"):
         check_classes("set", torch.tensor([0]), ["cat", "dog", "cow"])

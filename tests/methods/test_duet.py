@@ -11,7 +11,7 @@ from ddbench.core.images import Pixels
 from ddbench.core.method import METHODS
 from ddbench.core.views import CENTRE
 from ddbench.methods.clpdd import CLPDD
-from ddbench.methods.duet import Duet, Ensemble
+from ddbench.methods.duet import Duet, Ensemble, anchor_to
 
 QUICK = Duet(steps=4, real_batch=30, copies=2)
 
@@ -25,23 +25,26 @@ def stream():
 
 
 @pytest.mark.parametrize("chunk", [2, 100])
-def test_a_step_adds_the_objectives_of_all_backbones_and_the_anchor(make_backbone, chunk):
+def test_a_step_adds_the_objectives_of_all_backbones(make_backbone, chunk):
     """Against plain autograd over whole batches, without the engine."""
-    backbones = [make_backbone(dim=12), make_backbone(dim=7)]
-    images, origin = pixels(), torch.rand(5, 3, 16, 16, generator=stream())
+    backbones, images = [make_backbone(dim=12), make_backbone(dim=7)], pixels()
     objectives = [lambda z: z.square().sum(), lambda z: z.pow(3).sum()]
-    ensemble = Ensemble([FeatureEngine(b, [CENTRE], chunk) for b in backbones], 8.0, origin)
-    loss = ensemble.step(images, objectives, stream())
-    rendered = images()
-    slow = sum(objective(b(rendered)[None]) for b, objective in zip(backbones, objectives, strict=True))
-    slow = slow + 8.0 * (rendered - origin).square().mean()
+    loss = Ensemble([FeatureEngine(b, [CENTRE], chunk) for b in backbones]).step(images, objectives, stream())
+    slow = sum(objective(b(images())[None]) for b, objective in zip(backbones, objectives, strict=True))
     (gradient,) = torch.autograd.grad(slow, images.signal)
     torch.testing.assert_close(loss, slow.detach())
     torch.testing.assert_close(images.signal.grad, gradient, rtol=1e-4, atol=1e-6)
 
 
+def test_the_anchor_is_the_mean_squared_distance_in_parts():
+    images, origin = torch.rand(5, 3, 16, 16, generator=stream()), torch.rand(5, 3, 16, 16)
+    pull = anchor_to(origin, 8.0)
+    parts = [pull(images[rows], rows) for rows in (slice(0, 2), slice(2, 4), slice(4, 5))]
+    torch.testing.assert_close(sum(parts), 8 * (images - origin).square().mean())
+
+
 def test_each_backbone_has_chunks_of_its_own(make_backbone):
-    ensemble = Ensemble([FeatureEngine(make_backbone(dim=dim), [CENTRE], 9) for dim in (12, 7)], 8.0, torch.rand(5, 3, 16, 16))
+    ensemble = Ensemble([FeatureEngine(make_backbone(dim=dim), [CENTRE], 9) for dim in (12, 7)])
     ensemble.use([4, 2])
     assert (ensemble.in_use, ensemble.chunks, ensemble.chunk) == ([4, 2], [4, 2], 2)
 

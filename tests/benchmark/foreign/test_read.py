@@ -144,7 +144,7 @@ def test_a_folder_of_other_classes_or_sizes_is_one_line(images, data, tmp_path):
     Image.new("RGB", (4, 4)).save(mixed / "a" / "small.png")
     assert "several sizes (4x4 and 8x8)" in message(mixed, data)
     (mixed / "a" / "small.png").write_bytes(b"no image")
-    assert "small.png cannot be read" in message(mixed, data)
+    assert "small.png is corrupt" in message(mixed, data)
 
 
 class Trap:
