@@ -11,16 +11,20 @@ The images are never normalised: feed them to any backbone with that backbone's 
 """
 
 import hashlib
+import itertools
 import json
 import os
 import re
 import shutil
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from PIL import Image
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -73,8 +77,8 @@ class DistilledSet:
             if value is not None and len(value) != n:
                 raise ValueError(f"{n} images but {len(value)} {name}")
         if isinstance(self.images, Tensor) and n:
-            low, high = self.images.aminmax()
-            if self.images.ndim != 4 or self.images.shape[1] != 3 or low < 0 or high > 1:
+            low, high = self.images.aminmax() if self.images.numel() else (torch.tensor(0.0), torch.tensor(-1.0))
+            if self.images.ndim != 4 or self.images.shape[1] != 3 or not 0 <= low <= high <= 1:  # NaN compares as false
                 shape = tuple(self.images.shape)
                 raise ValueError(f"images are (n, 3, h, w) in [0, 1], got {shape} in [{low:.3g}, {high:.3g}]")
 
@@ -139,9 +143,9 @@ class DistilledSet:
             self._write_pngs(folder / "images")
 
     def _write_pngs(self, folder: Path) -> None:
+        folders = folder_names(self.class_names)
         for index in range(len(self)):
-            label = self.class_names[int(self.labels[index])] if self.labels is not None else "unlabelled"
-            target = folder / re.sub(r"[^\w.-]+", "_", label)
+            target = folder / (folders[int(self.labels[index])] if self.labels is not None else "unlabelled")
             target.mkdir(parents=True, exist_ok=True)
             pixels = (self.images[index] * 255).round().byte().permute(1, 2, 0).numpy()  # type: ignore[union-attr]
             Image.fromarray(pixels).save(target / f"{index:05d}.png")
@@ -153,29 +157,31 @@ class DistilledSet:
         Raises `UserError` for a folder that is not a set, is truncated, or refers to other data.
         """
         folder = existing_set(folder)
+        card = _card(folder)
         try:
-            card = json.loads((folder / "set.json").read_text())
             tensors = load_file(folder / "set.safetensors")
-        except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        except (SafetensorError, OSError) as error:
             raise UserError(f"distilled set {folder} cannot be read, it may be truncated: {error}") from error
-        if missing := {"class_names", "target_kind", "extras", "provenance"} - set(card):
-            raise UserError(f"distilled set {folder}: set.json lacks {sorted(missing)[0]!r}; it was not written by ddbench")
+        _check_tensors(folder, card, tensors)
         images: Tensor | Images | None = tensors.get("images")
         if images is None:
             images = _referred(folder, card, tensors, data)
-        return cls(
-            images=images,
-            labels=tensors.get("labels"),
-            class_names=tuple(card["class_names"]),
-            targets=tensors.get("targets"),
-            target_kind=card["target_kind"],
-            indices=tensors.get("indices"),
-            target_mean=tensors.get("target_mean"),
-            target_std=tensors.get("target_std"),
-            labels_of=card.get("labels_of"),
-            extras=card["extras"],
-            provenance=card["provenance"],
-        )
+        try:
+            return cls(
+                images=images,
+                labels=tensors.get("labels"),
+                class_names=card.class_names,
+                targets=tensors.get("targets"),
+                target_kind=card.target_kind,
+                indices=tensors.get("indices"),
+                target_mean=tensors.get("target_mean"),
+                target_std=tensors.get("target_std"),
+                labels_of=card.labels_of,
+                extras=card.extras,
+                provenance=card.provenance,
+            )
+        except ValueError as error:
+            raise UserError(f"distilled set {folder} is damaged: {error}") from error
 
     def fingerprint(self) -> str:
         """sha256 of the content that a protocol reads, to tell sets apart."""
@@ -195,13 +201,65 @@ def existing_set(folder: str | Path) -> Path:
     return folder
 
 
-def _referred(folder: Path, card: dict, tensors: dict[str, Tensor], data: ImageData | None) -> Images:
-    wanted = card["provenance"].get("dataset_fingerprint")
+@dataclass(frozen=True)
+class _Card:
+    """What set.json holds."""
+
+    class_names: tuple[str, ...]
+    target_kind: TargetKind | None
+    extras: dict[str, int | float]
+    provenance: dict[str, Any]
+    labels_of: str | None = None
+
+
+def _card(folder: Path) -> _Card:
+    file = folder / "set.json"
+    try:
+        card = json.loads(file.read_text())
+    except (ValueError, RecursionError, OSError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"distilled set {folder} cannot be read, set.json may be truncated: {reason}") from error
+    if not isinstance(card, dict):
+        raise UserError(f"distilled set {folder}: set.json holds no object; it was not written by ddbench")
+    if missing := {"class_names", "target_kind", "extras", "provenance"} - set(card):
+        raise UserError(f"distilled set {folder}: set.json lacks {sorted(missing)[0]!r}; it was not written by ddbench")
+    try:
+        return TypeAdapter(_Card).validate_python(card)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"][:2]))
+        raise UserError(f"distilled set {folder}: {where} of set.json is not valid: {first['msg'].lower()}") from None
+
+
+def _check_tensors(folder: Path, card: _Card, tensors: dict[str, Tensor]) -> None:
+    """Types and ranges that no writer of ours leaves, so that no protocol meets them."""
+    for name, tensor in tensors.items():
+        whole = name in ("labels", "indices")
+        if tensor.is_complex() or tensor.dtype == torch.bool or tensor.is_floating_point() == whole:
+            raise UserError(f"distilled set {folder}: {name} are {str(tensor.dtype).removeprefix('torch.')}; it is damaged")
+        if whole and tensor.ndim != 1:
+            raise UserError(f"distilled set {folder}: {name} have shape {tuple(tensor.shape)}; it is damaged")
+        if not whole and not tensor.isfinite().all():
+            raise UserError(f"distilled set {folder}: some {name} are not finite")
+    labels, targets = tensors.get("labels"), tensors.get("targets")
+    if labels is not None and len(labels) and not 0 <= labels.min() <= labels.max() < len(card.class_names):
+        span = f"{int(labels.min())} to {int(labels.max())}"
+        raise UserError(f"distilled set {folder}: labels run from {span}, but it names {len(card.class_names)} classes")
+    wide = card.target_kind == "class_probabilities" and targets is not None
+    if wide and (targets.ndim != 2 or targets.shape[1] != len(card.class_names)):  # type: ignore[union-attr]
+        raise UserError(f"distilled set {folder}: targets do not fit its {len(card.class_names)} classes")
+
+
+def _referred(folder: Path, card: _Card, tensors: dict[str, Tensor], data: ImageData | None) -> Images:
+    wanted = card.provenance.get("dataset_fingerprint")
     if data is None:
         raise UserError(f"distilled set {folder} refers to real images; give the dataset it was made from")
     if wanted not in (None, data.fingerprint):
         raise UserError(f"distilled set {folder} refers to other data than {data.name} (fingerprint {str(wanted)[:12]}...)")
-    return Selection(data.train.images, tensors["indices"])
+    indices = tensors.get("indices")
+    if indices is None or (len(indices) and not 0 <= indices.min() <= indices.max() < len(data.train)):
+        raise UserError(f"distilled set {folder} holds neither images nor places in {data.name}; it is damaged")
+    return Selection(data.train.images, indices)
 
 
 def real_set(data: ImageData, indices: Tensor, *, copy: bool = True) -> DistilledSet:
@@ -209,6 +267,36 @@ def real_set(data: ImageData, indices: Tensor, *, copy: bool = True) -> Distille
     images = to_float(data.train.images[indices]) if copy else Selection(data.train.images, indices)
     provenance = {} if copy else {"dataset_fingerprint": data.fingerprint}
     return DistilledSet(images, data.train.labels[indices], data.class_names, indices=indices, provenance=provenance)
+
+
+def folder_names(class_names: Sequence[str]) -> tuple[str, ...]:
+    """A folder name for each class: distinct and safe on every file system, and the class name itself where that is.
+
+    Class names are data: they may hold blanks and slashes, be `..`, differ in capitals alone, or be as long as a page.
+    """
+    plain = [_plain(name) for name in class_names]
+    first = {}
+    for k, name in enumerate(class_names):  # a class whose name needs no change keeps it, whoever else would get it
+        if plain[k] == name:
+            first.setdefault(name.casefold(), k)
+    taken, found = set(first), []
+    for k, name in enumerate(plain):
+        if first.get(name.casefold()) != k:
+            candidates = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(k)))
+            name = next(candidate for candidate in candidates if candidate.casefold() not in taken)
+            taken.add(name.casefold())
+        found.append(name)
+    return tuple(found)
+
+
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.I)  # device names of Windows
+_LONGEST = 100  # bytes of a folder name; file systems take 255
+
+
+def _plain(name: str) -> str:
+    kept = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", name))
+    kept = kept.encode()[:_LONGEST].decode(errors="ignore").rstrip(".")
+    return f"_{kept}" if not kept or kept.startswith(".") or _RESERVED.fullmatch(kept) else kept
 
 
 def class_labels(num_classes: int, ipc: int) -> Tensor:

@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from ddbench.core.errors import UserError
-from ddbench.core.sets import DistilledSet, class_labels, real_set
+from ddbench.core.sets import DistilledSet, class_labels, folder_names, real_set
 
 
 def small(**changes):
@@ -76,6 +76,8 @@ def test_pngs_are_an_image_folder_of_the_same_pixels(tmp_path):
     ("changes", "message"),
     [
         ({"images": torch.randn(4, 3, 8, 8)}, r"in \[0, 1\]"),
+        ({"images": torch.full((4, 3, 8, 8), float("nan"))}, r"in \[0, 1\]"),
+        ({"images": torch.rand(4, 3, 0, 8)}, r"in \[0, 1\]"),
         ({"labels": class_labels(2, 3)}, "4 images but 6 labels"),
         ({"labels": None}, "needs labels, targets or both"),
         ({"targets": torch.zeros(4, 2)}, "come together"),
@@ -117,3 +119,61 @@ def test_a_failed_save_leaves_the_old_set(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert DistilledSet.load(tmp_path / "set").images.any()
     assert [p.name for p in tmp_path.iterdir()] == ["set"]
+
+
+NAMES = ("a b", "a_b", "a/b", "A_B", "..", ".", "", "con", "a_b-2", "x" * 300, "x" * 299, "café", "cafe\u0301", "end.")
+
+
+def test_class_folders_are_distinct_and_safe_on_every_file_system(tmp_path):
+    """Blanks and slashes, capitals alone, names of devices, parents and pages, accents written in two ways."""
+    folders = folder_names(NAMES)
+    assert len({name.casefold() for name in folders}) == len(NAMES)
+    assert folders[1] == "a_b"
+    assert all(0 < len(name.encode()) < 120 and name.strip(".") and "/" not in name and name != "con" for name in folders)
+    assert folder_names(("cat", "dog/wolf")) == ("cat", "dog_wolf")
+    dset = DistilledSet(torch.rand(len(NAMES), 3, 4, 4), class_labels(len(NAMES), 1), NAMES)
+    dset.save(tmp_path / "set")
+    assert sorted(f.parent.name for f in (tmp_path / "set/images").rglob("*.png")) == sorted(folders)
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def card(**changes):
+    def change(folder):
+        file = folder / "set.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+    return change
+
+
+def tensors(**changes):
+    def change(folder):
+        file = folder / "set.safetensors"
+        save_file({**load_file(file), **changes}, file)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "set.json").write_bytes(b"\x80\xff\x00"), "set.json may be truncated"),
+        (lambda f: (f / "set.json").write_text("5"), "set.json holds no object"),
+        (lambda f: (f / "set.json").write_text("[" * 100_000), "set.json may be truncated"),
+        (card(provenance=7), "provenance of set.json is not valid"),
+        (card(class_names=5), "class_names of set.json is not valid"),
+        (card(extras={"lr": "x"}), "extras.lr of set.json is not valid"),
+        (card(target_kind="guess"), "target_kind of set.json is not valid"),
+        (tensors(labels=torch.tensor([0, 1, 2, 9])), "labels run from 0 to 9, but it names 2 classes"),
+        (tensors(labels=torch.tensor([0, 0, 0, -1])), "labels run from -1 to 0"),
+        (tensors(labels=torch.zeros(4)), "labels are float32; it is damaged"),
+        (tensors(labels=torch.zeros(4, 1, dtype=torch.int64)), r"labels have shape \(4, 1\)"),
+        (tensors(images=torch.full((4, 3, 8, 8), float("nan"))), "some images are not finite"),
+        (tensors(images=torch.full((4, 3, 8, 8), 7.0)), r"is damaged: images are .* in \[0, 1\]"),
+    ],
+)
+def test_a_damaged_set_is_one_line(damage, message, tmp_path):
+    small().save(tmp_path / "set")
+    damage(tmp_path / "set")
+    with pytest.raises(UserError, match=message) as error:
+        DistilledSet.load(tmp_path / "set")
+    assert "\n" not in str(error.value)
