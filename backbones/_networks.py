@@ -11,6 +11,7 @@ from torch import nn
 
 from ..core.backbone import Backbone, BackboneSpec
 from ..core.errors import UserError, unknown
+from ._patches import refuse_unseen_pixels, seen_patchings
 
 Triple = tuple[float, float, float]
 
@@ -59,7 +60,10 @@ class Encoder:
         """Freeze the network. Raises `UserError` where it cannot take the input size or gives no feature vectors."""
         p = choices.over(self.native)
         self.network.eval()
-        dim = feature_dim(self.network, p.input_size, name)
+        with seen_patchings(self.network) as patchings:
+            dim = feature_dim(self.network, p.input_size, name)
+        if p.input_size != self.native.input_size:  # some authors train with a border that no patch sees
+            refuse_unseen_pixels(patchings, p.input_size, name)
         facts = {"input_size": p.input_size, "dim": dim, "mean": p.mean, "std": p.std, "crop_pct": p.crop_pct}
         spec = BackboneSpec(name, source, self.architecture, revision, sha256, pooling=self.pooling, **facts)
         return Backbone(self.network, spec)

@@ -40,7 +40,8 @@ class OpenCLIP(BackboneSource):
         library = _open_clip(self.model)
         model, source, revision, sha256 = self._model(library)
         cfg: dict[str, Any] = library.get_model_preprocess_cfg(model)
-        size = cfg["size"][0] if isinstance(cfg["size"], tuple | list) else cfg["size"]
+        size = library.get_model_config(self.model)["vision_cfg"]["image_size"]  # that of `cfg` is what was asked for
+        size = size[0] if isinstance(size, tuple | list) else size
         native = Preprocessing(size, tuple(cfg["mean"]), tuple(cfg["std"]), 1.0)
         encoder = Encoder(model.visual, described("open_clip", self.model, {}), "projection", native)  # type: ignore[arg-type]
         choices = Choices(self.input_size, self.mean, self.std, self.crop_pct)

@@ -102,7 +102,7 @@ def _open_clip(paper: Paper) -> tuple[Encoder, nn.Module]:
             model = open_clip.create_model(name, pretrained=None, vision_cfg=tower)
     except TypeError as error:
         raise UserError(f"the image tower of open_clip model {name!r} does not take args {args}: {error}") from None
-    native = Preprocessing(size, release.mean, release.std, _CROP)
+    native = Preprocessing(release.input_size, release.mean, release.std, _CROP)
     return Encoder(model.visual, described("open_clip", name, args), "projection", native), model  # type: ignore[arg-type]
 
 

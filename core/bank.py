@@ -22,6 +22,7 @@ from .backbone import Backbone
 from .data import ImageData, Split, index_chunks
 from .encode import own_part, view_features
 from .errors import UserError
+from .finite import not_finite, refuse
 from .parallel import agreed, everywhere, rank, wait_for_all
 from .passes import USUAL, PassSize, given_chunk
 from .phases import Phase, untimed
@@ -49,14 +50,18 @@ class FeatureBank:
     ) -> Tensor:
         """Features `(copies, n, d)` float32 of `split` (`train` or `test`), memory-mapped, read-only.
 
-        `copies` independent random views per image, drawn from `seed`; the deterministic centre view has one copy.
+        `copies` independent random views per image, drawn from `seed`; the deterministic centre view has one copy. Raises
+        `UserError`, and stores nothing, where a feature is not finite.
         """
         images: Split = getattr(data, split)
 
         def fill(out: Rows) -> None:
+            bad = torch.zeros(len(images), dtype=torch.bool)
             for copy in range(copies):
                 for indices, features in stream_features(backbone, images, view, derive_seed(seed, f"view {copy}"), self):
-                    out[copy, indices[0] : indices[-1] + 1] = features
+                    bad[indices[not_finite(features)]] = True
+                    out[copy, indices[0] : indices[-1] + 1] = features.numpy()
+            refuse(bad.nonzero().flatten(), len(images), f"{split} images of {data.name}", backbone)
 
         facts = feature_facts(backbone, data, split, view, copies, seed)
         return self.entry(facts, (copies, len(images), backbone.spec.dim), fill)
@@ -130,7 +135,7 @@ def feature_facts(backbone: Backbone, data: ImageData, split: str, view: View, c
 
 def stream_features(
     backbone: Backbone, split: Split, view: View, seed: int, bank: FeatureBank
-) -> Iterator[tuple[Tensor, np.ndarray]]:
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Indices and features `(k, d)` of one view of every image, chunk by chunk."""
     spec = backbone.spec
     generator = torch.Generator().manual_seed(seed)
@@ -143,10 +148,10 @@ def stream_features(
     for indices, part in zip(chunks, images, strict=True):
         queued = indices, Readback(view_features(backbone, part, view, params[indices], noise, size))
         if waiting is not None:
-            yield waiting[0], waiting[1].value().numpy()
+            yield waiting[0], waiting[1].value()
         waiting = queued
     if waiting is not None:
-        yield waiting[0], waiting[1].value().numpy()
+        yield waiting[0], waiting[1].value()
 
 
 def as_tensor(array: np.ndarray) -> Tensor:

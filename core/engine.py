@@ -44,6 +44,7 @@ class FeatureEngine:
     views: Sequence[View]
     chunk: int = 256
     chunks: list[int] = field(init=False)
+    seen: Tensor | None = field(init=False, default=None)  # features `(n v, d)` of the last step, image by image
     keep: int = field(init=False)  # views at the beginning whose graph stays for step 3, a chunk of them or more
 
     def __post_init__(self) -> None:
@@ -104,6 +105,7 @@ class FeatureEngine:
         features = gather(features, batch.pairs).requires_grad_()
         loss = objective(batch.unflatten(features))
         (gradient,) = torch.autograd.grad(loss, features)
+        self.seen = features.detach()
         start = own.start
         while graphs:  # freed one by one
             pairs, graph = graphs.pop(0)

@@ -4,13 +4,16 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from .backbone import Backbone
 from .checkpoint import State, optimiser_state, restore_optimiser
+from .engine import FeatureEngine
 from .errors import Diverged
+from .finite import cure, not_finite
 from .run import Run
 from .transfer import Readback
 
@@ -20,6 +23,8 @@ T = TypeVar("T", contravariant=True)
 
 # Images `(k, 3, R, R)` in [0, 1] and which of the n they are -> scalar, a sum over images
 Regulariser = Callable[[Tensor, slice], Tensor]
+
+Seen = Sequence[tuple[Backbone, Tensor]]  # features `(m, d)` of all views of the images under each backbone
 
 
 class Stepper(Protocol[T]):
@@ -93,7 +98,7 @@ def optimise(
             loss = engine.step(images, objective_at(step), generator)
             if regulariser is not None:
                 loss = loss + _regularise(images, regulariser, engine.chunk)
-            known = losses.add(step, loss)
+            known = losses.add(step, loss, _seen(engine))
             adam.step()
             due = run.checkpoint.due()
             for done, value in known + (losses.read() if due else []):
@@ -136,34 +141,53 @@ class Losses:
         self.images, self.first, self.steps, self.late = images, first, steps, late
         self.good = copy.deepcopy(images).bfloat16()
         self._spare: nn.Module | None = None  # a copy that may be overwritten
-        self._unread: tuple[int, Readback, nn.Module] | None = None  # step, its loss, and the images then
+        self._unread: tuple[int, Readback, nn.Module, Seen] | None = None  # step, its loss, the images and features then
 
     def last_good(self) -> nn.Module:
         """The copy `good`, to be rendered in the images' precision."""
         return copy.deepcopy(self.good).to(next(self.images.parameters()).dtype)
 
-    def add(self, step: int, loss: Tensor) -> list[tuple[int, float]]:
-        """Steps (from 0) and losses that are known now. `loss` is that of the present images; raises `Diverged` as `read`."""
+    def add(self, step: int, loss: Tensor, seen: Seen = ()) -> list[tuple[int, float]]:
+        """Steps (from 0) and losses that are known now. `loss` is that of the present images, by the features `seen` of each
+        backbone; raises `Diverged` as `read`."""
         known, readback = self.read(), Readback(loss)
-        self._unread = step, readback, self.images
+        self._unread = step, readback, self.images, seen
         if not self.late or step in (self.first, self.steps - 1):
             return known + self.read()
-        self._unread = step, readback, _copied(self.images, self._spare)
+        self._unread = step, readback, _copied(self.images, self._spare), seen
         return known
 
     def read(self) -> list[tuple[int, float]]:
-        """The loss that is not read yet, if there is one. Raises `Diverged` where it is not finite."""
+        """The loss that is not read yet, if there is one. Raises `Diverged` where it is not finite, with the cause if it is the
+        images or a backbone."""
         if self._unread is None:
             return []
-        (step, readback, images), self._unread = self._unread, None
+        (step, readback, images, seen), self._unread = self._unread, None
         value = readback.value().item()
         if not math.isfinite(value):
-            raise Diverged(f"loss is {value} at step {step + 1} of {self.steps}")
+            raise Diverged(f"loss is {value} at step {step + 1} of {self.steps}{_cause(images, seen)}")
         if images is self.images:
             self.good = _copied(images, self.good)
         else:
             self.good, self._spare = images, self.good
         return [(step, value)]
+
+
+def _seen(engine: Stepper[Any]) -> Seen:
+    """What each backbone made of the images in the last step, where the engine is one that tells."""
+    engines = [each for each in getattr(engine, "engines", [engine]) if isinstance(each, FeatureEngine)]
+    return [(each.backbone, each.seen) for each in engines if each.seen is not None]
+
+
+def _cause(images: nn.Module, seen: Seen) -> str:
+    """What a message adds about a loss that is not finite: whether the images went first, or a backbone's features of them."""
+    if not all(bool(parameter.isfinite().all()) for parameter in images.parameters()):
+        return "; the images are not finite any more: a lower lr may help"
+    for backbone, features in seen:
+        if bad := len(not_finite(features)):
+            which = f"{bad} of {len(features)} views of the images"
+            return f"; {backbone.spec.name} gives features that are not finite for {which}: {cure(backbone)}"
+    return ""
 
 
 def _adam(images: nn.Module, lr: float) -> torch.optim.Adam:

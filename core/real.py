@@ -10,9 +10,10 @@ from .ahead import ReadAhead
 from .backbone import Backbone
 from .data import Split
 from .encode import own_part, view_features
+from .finite import refuse
 from .passes import PassSize
 from .run import Run
-from .transfer import to_device
+from .transfer import Readback, to_device
 from .views import View, sample_in_blocks
 
 # Features up to this share of the free GPU memory stay on the GPU; larger ones are gathered on the host, batch by batch.
@@ -88,6 +89,7 @@ class LiveBatches:
         self.generator = self.run.generator("real views")  # orders and views
         self.epoch = self.run.generator("real epoch")  # where `generator` stood when the epoch began
         self.noise = self.run.generator("real noise", self.run.device)
+        self._unread: tuple[Tensor, Readback] | None = None  # images of a step, and whether their features are finite
         self.fits = PassSize(self.run.chunk_size)
         self.reader = ReadAhead(self.split.images, self.run.device)
 
@@ -102,7 +104,18 @@ class LiveBatches:
             view_features(self.backbone, part, self.view, params[start : start + size], self.noise, self.fits)
             for part, start in drawn
         ]
-        return torch.cat(features), to_device(self.split.labels[batch], self.run.device)
+        found = torch.cat(features)
+        self._check(step, batch, found)
+        return found, to_device(self.split.labels[batch], self.run.device)
+
+    def _check(self, step: int, batch: Tensor, features: Tensor) -> None:
+        """Raise `UserError` for features that are not finite; on a GPU, which does not wait for the host, those of the step
+        before, and at the first step its own."""
+        finite = Readback(features.isfinite().all(1))
+        due = [(batch, finite)] if self._unread is None or not features.is_cuda else [self._unread]
+        self._unread = batch, finite
+        for images, flags in due:
+            refuse(images[~flags.value()], len(images), f"augmented real images of step {step + 1}", self.backbone)
 
     def _batch(self, step: int) -> Tensor:
         """Indices of a step's images; begins an epoch where it is due."""

@@ -6,6 +6,7 @@ from torch import Tensor
 from ..core.backbone import Backbone
 from ..core.data import ImageData, index_chunks, stage
 from ..core.encode import encode
+from ..core.finite import not_finite, refuse
 from ..core.passes import PassSize
 from ..core.run import Run
 from ..core.sets import DistilledSet
@@ -69,6 +70,8 @@ def set_features(
             params = sample(view, k * len(indices), generator, spec.stage_size, spec.input_size).to(run.device)
             features = encode(backbone, images, view, params, noise, size)
             out[copy : copy + k, indices] = features.view(k, len(indices), -1).cpu()
+    bad = not_finite(out.transpose(0, 1).flatten(1)) if len(dset) else torch.empty(0)
+    refuse(bad, len(dset), "images of the set", backbone)
     return out
 
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..core.errors import Diverged
 from ..core.ridge import class_rows
 from ..core.transfer import to_device
 
@@ -54,6 +55,8 @@ def train_heads(
             adam.zero_grad()
             loss.backward()
             adam.step()
+    if not (weight.isfinite().all() and bias.isfinite().all()):
+        raise Diverged("the weights of the linear probe are not finite: features are not finite, or lr is too high")
     return weight.detach(), bias.detach()
 
 
