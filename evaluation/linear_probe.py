@@ -93,20 +93,29 @@ class LinearProbe(Protocol):
         return Work(forward=images * copies * (1 if self.shared_views else self.seeds), banked=("test",))
 
     def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:
-        epochs = self.epochs if isinstance(dset.images, Tensor) else self.full_epochs
-        copies, view = self.views_per_image(len(dset), epochs), View.parse(self.augment)
+        return test_accuracy(self.heads(backbone, data, dset, run), backbone, data, dset, run)
+
+    def heads(self, backbone: Backbone, data: ImageData, dset: DistilledSet, run: Run) -> Heads:
+        """One trained head per probe seed, for features as they are."""
+        copies, view = self.views_per_image(len(dset), self.epochs_on(dset)), View.parse(self.augment)
         seeds = [None] if self.shared_views else range(self.seeds)
-        pools = _ViewPool.each(
-            [set_features(backbone, data, dset, run, view=view, copies=copies, probe_seed=seed) for seed in seeds], run.device
-        )
+        views = [set_features(backbone, data, dset, run, view=view, copies=copies, probe_seed=seed) for seed in seeds]
+        return self.heads_on(views, backbone, dset, run)
+
+    def epochs_on(self, dset: DistilledSet) -> int:
+        return self.epochs if isinstance(dset.images, Tensor) else self.full_epochs
+
+    def heads_on(self, views: Sequence[Tensor], backbone: Backbone, dset: DistilledSet, run: Run) -> Heads:
+        """The same on features `(copies, n, d)` of the set's views, one pool for all probe seeds or one for each."""
+        pools = _ViewPool.each(views, run.device)
 
         def features_at(epoch: int, indices: Tensor) -> Tensor:
             return torch.cat([pool.at(epoch, own) for pool, own in zip(pools, indices.chunk(len(pools)), strict=True)])
 
-        recipe = ProbeRecipe(self.lr, epochs, min(self.batch, len(dset)))
+        recipe = ProbeRecipe(self.lr, self.epochs_on(dset), min(self.batch, len(dset)))
         weight, bias = trained_heads(backbone, dset, features_at, recipe, self.seeds, run)
         unscaled = [own / pool.scale for pool, own in zip(pools, weight.chunk(len(pools)), strict=True)]
-        return test_accuracy((torch.cat(unscaled), bias), backbone, data, dset, run)
+        return torch.cat(unscaled), bias
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ class CellRun:
         except Diverged as error:
             raise Diverged(f"{error}{self._keep_last_good(error, work, folder, data, meter)}") from error
         self.distilled = {**work.facts(dset), "device_shared": self.shared}
-        self._save(dset, folder, {"measured": self.distilled})
+        dset = self._save(dset, folder, {"measured": self.distilled})
         shutil.rmtree(checkpoints, ignore_errors=True)
         return dset
 
@@ -156,11 +156,14 @@ class CellRun:
         self._save(dset, folder, {"diverged": str(error)})
         return f"; the last good images are in sets/{folder.name}"
 
-    def _save(self, dset: DistilledSet, folder: Path, facts: dict[str, Any]) -> None:
+    def _save(self, dset: DistilledSet, folder: Path, facts: dict[str, Any]) -> DistilledSet:
+        """Store the set with its provenance, and return it so: protocols may read where it comes from."""
         cell = self.cell.to_json()
         identity = {key: cell[key] for key in _PROVENANCE}
         provenance = {**dset.provenance, **identity, "environment": environment(self.device), **facts}
-        dataclasses.replace(dset, provenance=jsonable(provenance)).save(folder)
+        kept = dataclasses.replace(dset, provenance=jsonable(provenance))
+        kept.save(folder)
+        return kept
 
     def _evaluate(self, evaluation: PlannedEvaluation, data: ImageData, dset: DistilledSet, whole: Meter) -> dict[str, Any]:
         """The record of one protocol on one backbone, with seconds and peaks of its own."""
