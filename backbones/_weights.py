@@ -142,5 +142,7 @@ def _difference(missing: list[str], extra: list[str]) -> str:
         if names
     ]
     heads = {name.split(".")[0] for name in extra}
-    hint = f"; try prefix={heads.pop()}." if missing and len(heads) == 1 else "; check the model name and its arguments"
+    hint = "; check the model name and its arguments"
+    if missing and len(heads) == 1:
+        hint += f", or take the keys that start with {heads.pop()}. by `checkpoint[file=…,model=…,prefix=…]`"
     return " and ".join(parts) + hint

@@ -20,6 +20,9 @@ from .commands import align, check, compare, data, doctor, evaluate, listing, me
 _COMMANDS = (run, listing, show, table, evaluate, compare, merge, align, check, data, doctor)
 
 
+_LONGEST = 2000  # characters of a message
+
+
 class Parser(argparse.ArgumentParser):
     """argparse whose complaints are one line, like every other complaint of the program."""
 
@@ -43,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parser().parse_args(argv)
         return args.command(args)
     except (UserError, Unsupported) as error:
-        print(f"ddbench: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"ddbench: error: {one_line(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("ddbench: interrupted; finished cells are stored, the same command resumes", file=sys.stderr)
@@ -51,6 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `ddbench table ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def one_line(text: str) -> str:
+    """A message without line breaks or control characters, whatever input it repeats; the middle of a very long one is cut."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
 
 
 def _version() -> str:

@@ -34,9 +34,15 @@ class Diverged(Exception):
         self.images = images
 
 
-def unknown(kind: str, name: str, known: list[str]) -> str:
-    """The message for an unknown name: the nearest known names, then all of them."""
+def shown(value: object, limit: int = 120) -> str:
+    """What a user gave, as a message repeats it: quoted, and cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}… ({len(text):,} characters)"
+
+
+def unknown(kind: str, name: str, known: list[str], otherwise: str = "") -> str:
+    """The message for an unknown name: the nearest known names, or what to write `otherwise`, then all of them."""
     folded = {each.lower(): each for each in known}
     close = [folded[each] for each in difflib.get_close_matches(name.lower(), folded, n=2, cutoff=0.6)]
-    hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
-    return f"unknown {kind} {name!r}: {hint}known: {', '.join(known)}"
+    hint = f"did you mean {' or '.join(map(repr, close))}? " if close else otherwise
+    return f"unknown {kind} {shown(name)}: {hint}known: {', '.join(known)}"

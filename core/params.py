@@ -1,4 +1,8 @@
-"""Parameters of plugins: `name[key=value,...]` specs, checked against a frozen dataclass by pydantic."""
+"""Parameters of plugins: `name[key=value,...]` specs, checked against a frozen dataclass by pydantic.
+
+A value that holds commas or brackets which are not its own list or spec is quoted, `folder[path="a, b]"]`; a quotation mark
+inside quotes is doubled.
+"""
 
 import dataclasses
 import re
@@ -7,7 +11,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_typ
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 
-from .errors import UserError, unknown
+from .errors import UserError, shown, unknown
 
 __all__ = [
     "AfterValidator",  # these three are pydantic's, for annotations of parameters
@@ -38,25 +42,45 @@ class Unread:
     """Stands for what the source of a plugin does not tell without importing it."""
 
 
+_QUOTES = ("'", '"')
 _SPEC = re.compile(r"^\s*([\w.+-]+)\s*(?:\[(.*)\])?\s*$", re.S)
 
 
 def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
-    """Split `name[key=value,...]` into the name and its raw values (strings). Commas inside brackets do not split."""
+    """Split `name[key=value,...]` into the name and its raw values (strings). Commas inside brackets or quotes do not split."""
     match = _SPEC.match(spec)
     if not match:
-        raise UserError(f"cannot read {spec!r}; write name or name[key=value,key=value]")
+        raise UserError(f"cannot read {shown(spec)}; write name or name[key=value,key=value]")
     name, inside = match.group(1), match.group(2)
     values: dict[str, Any] = {}
     for item in split(inside or "", ","):
         key, equals, value = item.partition("=")
         key = key.strip()
         if not equals or not key:
-            raise UserError(f"cannot read {item!r} in {spec!r}; write name[key=value,key=value]")
+            raise UserError(f"cannot read {shown(item)} in {shown(spec)}; write name[key=value,key=value]")
         if key in values:
-            raise UserError(f"{key!r} is given twice in {spec!r}")
-        values[key] = value.strip()
+            raise UserError(f"{shown(key)} is given twice in {shown(spec)}")
+        values[key] = _unquoted(value.strip())
     return name, values
+
+
+def write_spec(name: str, values: dict[str, str]) -> str:
+    """The spec that `parse_spec` reads as `name` and `values`, quoted where they need it."""
+    return name + (f"[{','.join(f'{key}={_quoted(value)}' for key, value in values.items())}]" if values else "")
+
+
+def _quoted(value: str) -> str:
+    try:
+        if parse_spec(f"name[key={value}]")[1] == {"key": value}:
+            return value
+    except UserError:
+        pass
+    return '"' + value.replace('"', '""') + '"'
+
+
+def _unquoted(value: str) -> str:
+    mark = value[:1]
+    return value[1:-1].replace(mark * 2, mark) if mark in _QUOTES and mark else value
 
 
 def build(cls: type[T], values: dict[str, Any], owner: str) -> T:
@@ -66,7 +90,7 @@ def build(cls: type[T], values: dict[str, Any], owner: str) -> T:
     fields = [field.name for field in given]
     for key in values:
         if key not in fields:
-            raise UserError(unknown("parameter", key, fields) + f" (of {owner})" if fields else f"{owner} takes no parameters")
+            raise UserError(f"{unknown('parameter', key, fields)} (of {owner})" if fields else f"{owner} takes no parameters")
     for field in given:
         if field.default is field.default_factory is dataclasses.MISSING and field.name not in values:
             raise UserError(f"{owner} needs {field.name}=…")
@@ -77,7 +101,7 @@ def build(cls: type[T], values: dict[str, Any], owner: str) -> T:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"][:1]))
         message = first["msg"][0].lower() + first["msg"][1:]
-        raise UserError(f"{owner}: {where}={first['input']!r} is not valid: {message}") from None
+        raise UserError(f"{owner}: {where}={shown(first['input'])} is not valid: {message}") from None
 
 
 def resolved(plugin: Any) -> dict[str, Any]:
@@ -87,12 +111,12 @@ def resolved(plugin: Any) -> dict[str, Any]:
 
 def spec_string(plugin: Any) -> str:
     """`name[key=value,...]` with only the parameters that differ from their defaults."""
-    changed = [
-        f"{field.name}={_text(value)}"
+    changed = {
+        field.name: _text(value)
         for field in dataclasses.fields(plugin)
         if (value := getattr(plugin, field.name)) != _default(field)
-    ]
-    return plugin.name + (f"[{','.join(changed)}]" if changed else "")
+    }
+    return write_spec(plugin.name, changed)
 
 
 def _default(field: dataclasses.Field) -> Any:
@@ -106,13 +130,27 @@ def _text(value: Any) -> str:
 
 
 def split(text: str, separator: str) -> list[str]:
-    """Split at separators that are not inside brackets; empty parts are left out."""
-    parts, depth, start = [], 0, 0
+    """Split at separators that are not inside brackets or quotes; empty parts are left out.
+
+    A quotation mark opens quotes where a value begins, so that `o'brien` is a name. Raises `UserError` for brackets or quotes
+    that do not match.
+    """
+    parts, depth, start, quote, before = [], 0, 0, "", separator
     for index, char in enumerate(text):
-        depth += (char in "[({") - (char in "])}")
-        if char == separator and depth == 0:
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in _QUOTES and before in (separator, "=", *_QUOTES):  # a doubled mark opens quotes again
+            quote = char
+        elif char == separator and depth == 0:
             parts.append(text[start:index])
             start = index + 1
+        else:
+            depth += (char in "[({") - (char in "])}")
+        if depth < 0:
+            break
+        before = before if char.isspace() else char
+    if depth or quote:
+        raise UserError(f'brackets or quotes do not match in {shown(text)}; quote values that hold some: key="a, b]"')
     parts.append(text[start:])
     return [part for part in parts if part.strip()]
 

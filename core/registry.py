@@ -33,8 +33,10 @@ C = TypeVar("C", bound=type)
 class Registry(Generic[T]):
     """Names of one plugin kind and the classes behind them."""
 
-    def __init__(self, kind: str, package: str, group: str):
+    def __init__(self, kind: str, package: str, group: str, otherwise: str = ""):
+        """`otherwise`: what an unknown NAME may have been meant to be, such as `timm[model=NAME]`."""
         self.kind = kind
+        self._otherwise = otherwise
         self.group = group
         self._package = package
         self._classes: dict[str, type[T]] = {}
@@ -71,7 +73,8 @@ class Registry(Generic[T]):
         return self._classes[name]
 
     def unknown(self, name: str) -> UserError:
-        return UserError(unknown(self.kind, name, self.names()))
+        hint = self._otherwise.replace("NAME", name) if len(name) < 80 else ""
+        return UserError(unknown(self.kind, name, self.names(), hint))
 
     def declared(self, name: str) -> Declared | None:
         """What the source says of a plugin, without importing it; None where the source is not found."""

@@ -14,18 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import UserError
+from ...core.errors import UserError, shown
 from ...core.registries import PROTOCOLS
+from .fields import fault
 from .records import FILE, SCHEMA, append_record, jsonable, load_records
 from .regression import cell_name
 from .run_folder import locked
 
 _FORMAT = 1
-_NEEDED = (
-    "schema", "status", "config_hash", "cell_hash", "method", "method_spec", "params", "distill_backbone", "dataset",
-    "dataset_fingerprint", "ipc", "distill_seed", "protocol", "protocol_spec", "protocol_version", "protocol_params",
-    "eval_backbone", "top1", "top1_per_seed", "environment", "device",
-)  # fmt: skip
+_LARGEST = 512 * 2**20  # bytes, unpacked: a million records have about 4 GB, what people share 1 MB
 
 
 @dataclass(frozen=True)
@@ -86,22 +83,33 @@ def merge(bundles: Sequence[Path], into: Path) -> Merged:
 def read_bundle(file: Path) -> list[dict[str, Any]]:
     """The records of a bundle. Raises `UserError` for a file that is none, or records that lack something."""
     try:
-        written = file.read_bytes()
-        content = json.loads(gzip.decompress(written) if file.suffix == ".gz" else written)
+        content = json.loads(_content(file))
         records, form = content["records"], content["bundle"]
-    except (gzip.BadGzipFile, zlib.error, EOFError, ValueError, KeyError, TypeError):
+    except (gzip.BadGzipFile, zlib.error, EOFError, ValueError, KeyError, TypeError, RecursionError):
         raise UserError(f"{file} is no bundle of ddbench, or truncated; make it again with `ddbench export`") from None
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}; give a file of `ddbench export`") from None
     if form != _FORMAT:
-        raise UserError(f"{file} is a bundle of format {form}, this version of ddbench reads {_FORMAT}; export it again")
+        raise UserError(f"{file} is a bundle of format {shown(form)}, this version of ddbench reads {_FORMAT}; export it again")
+    if not isinstance(records, list):
+        raise UserError(f"{file} is no bundle of ddbench: its records are no list; make it again with `ddbench export`")
     for number, record in enumerate(records, 1):
-        missing = [key for key in _NEEDED if not isinstance(record, dict) or key not in record]
-        if missing:
-            raise UserError(f"{file}: record {number} lacks {missing[0]!r}; make the bundle again with `ddbench export`")
+        if (reason := fault(record)) is not None:
+            raise UserError(f"{file}: record {number} {reason}; make the bundle again with `ddbench export`")
         if record["schema"] != SCHEMA:
             raise UserError(f"{file}: record schema {record['schema']}, this version of ddbench reads {SCHEMA}; rerun it")
     return records
+
+
+def _content(file: Path) -> bytes:
+    """What the file holds, unpacked; a few bytes can unpack to more than any memory, and a device never ends."""
+    if file.exists() and not file.is_file():
+        raise UserError(f"{file} is not a file; give one of `ddbench export`")
+    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as opened:
+        content = opened.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise UserError(f"{file} is larger than {_LARGEST >> 20} MiB, unpacked; share fewer records at a time")
+    return content
 
 
 def _check_version(file: Path, record: dict[str, Any]) -> None:

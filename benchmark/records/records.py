@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ...core.disk import refusal
-from ...core.errors import DiskError, UserError
+from ...core.errors import DiskError, UserError, shown
+from .fields import fault
 
 _MACHINE = ("cpu", "gpu", "cores_usable", "threads")  # environment fields that tell machines and settings apart
 SCHEMA = 1
@@ -111,11 +112,14 @@ def _read(file: Path) -> list[dict[str, Any]]:
 def _parse(file: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         record = json.loads(line)
-        schema, *_ = (record[key] for key in ("schema", "config_hash", "status"))
-    except (ValueError, KeyError, TypeError):
+        schema = record["schema"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise UserError(f"{file}:{number}: not a record of ddbench; delete this line") from None
     if schema != SCHEMA:
-        raise UserError(f"{file}:{number}: record schema {schema}, this version of ddbench reads {SCHEMA}; use another --out")
+        version = f"record schema {shown(schema)}, this version of ddbench reads {SCHEMA}"
+        raise UserError(f"{file}:{number}: {version}; use another --out")
+    if (reason := fault(record)) is not None:
+        raise UserError(f"{file}:{number}: not a record of ddbench, it {reason}; delete this line")
     return record
 
 

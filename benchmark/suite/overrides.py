@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...core.errors import UserError
-from ...core.params import parse_spec, split
+from ...core.params import parse_spec, split, write_spec
 from ...core.registries import BACKBONES, DATASETS, METHODS, PROTOCOLS
 
 SECTIONS = ("methods", "backbones", "eval_backbones", "datasets", "protocols")
@@ -41,7 +41,7 @@ class Overrides:
         swapped = {key: self._swap_inside(key, value) for key, value in values.items()}
         if swapped == values:
             return spec
-        return f"{name}[{','.join(f'{key}={value}' for key, value in swapped.items())}]"
+        return write_spec(name, swapped)
 
     def _stand_in(self, spec: str) -> str | None:
         return next((self.specs[text] for text in _names(spec) if text in self.specs), None)

@@ -21,6 +21,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from ...core.errors import UserError, unknown
+from ...core.params import write_spec
 from ...core.registries import BACKBONES, DATASETS, METHODS, PROTOCOLS
 from ...core.registry import Registry
 from .overrides import Overrides
@@ -128,8 +129,7 @@ def expand(entry: Any) -> list[str]:
 
 
 def _spec(name: str, values: tuple[tuple[str, Any], ...]) -> str:
-    inside = ",".join(f"{key}={_text(value)}" for key, value in values)
-    return f"{name}[{inside}]" if inside else name
+    return write_spec(name, {key: _text(value) for key, value in values})
 
 
 def _text(value: Any) -> str:

@@ -116,7 +116,7 @@ def test_only_the_named_classifier_keys_and_batch_norm_counters_may_differ():
 
 def test_a_prefix_is_suggested_where_all_keys_share_one():
     wrapped = {f"module.{name}": tensor for name, tensor in state().items()}
-    with pytest.raises(UserError, match=r"try prefix=module\."):
+    with pytest.raises(UserError, match=r"take the keys that start with module\. by `checkpoint"):
         load_state(nn.Linear(3, 2), wrapped, "f")
 
 

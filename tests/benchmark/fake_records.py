@@ -43,7 +43,7 @@ def record(
         "protocol_version": 1,
         "protocol_params": {},
         "top1": top1,
-        "top1_per_seed": [top1],
+        "top1_per_seed": [] if top1 is None else [top1],
         "details": {},
         "seconds": {"load": 1.0, "features": 0.5, "distill": 4.0, "evaluate": 0.25},
         "features_seconds_cold": 0.5,

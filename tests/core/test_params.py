@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 
 from ddbench.core.errors import UserError
-from ddbench.core.params import Count, Positive, build, parse_spec, resolved, spec_string
+from ddbench.core.params import Count, Positive, build, parse_spec, resolved, spec_string, write_spec
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,44 @@ def test_commas_inside_brackets_do_not_split():
 
 
 @pytest.mark.parametrize(
+    "path",
+    [
+        "a, b/c",
+        "a]b",
+        "[",
+        "o'brien",
+        "'quoted'",
+        'say "hi", then',
+        " edges ",
+        "x=[1,2",
+        "a,b=c",
+        "none",
+        "",
+        "ünï çødé",
+        "lgm[a=1,b=2]",
+    ],
+)
+def test_any_path_can_be_written_and_is_read_back(path):
+    thing = Thing(path=path)
+    assert make(spec_string(thing)) == thing
+    assert parse_spec(write_spec("name", {"path": path, "other": "1"})) == ("name", {"path": path, "other": "1"})
+
+
+def test_quotes_are_for_values_that_need_them():
+    assert spec_string(Thing(path="a/b")) == "thing[path=a/b]"
+    assert spec_string(Thing(path="a,b")) == 'thing[path="a,b"]'
+    assert make("thing[path='a, b]',tau=0.5]") == Thing(path="a, b]", tau=0.5)
+    assert make("thing[path=o'brien,tau=0.5]") == Thing(path="o'brien", tau=0.5)
+
+
+def test_a_message_does_not_repeat_what_is_long():
+    for spec in ("x" * 5000 + "!", f"thing[{'y' * 5000}]", f"thing[tau={'z' * 5000}]", f"thing[{'k' * 5000}=1]"):
+        with pytest.raises(UserError) as error:
+            make(spec)
+        assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize(
     ("spec", "message"),
     [
         ("thing[taus=1]", r"unknown parameter 'taus': did you mean 'tau'\? known: .* \(of thing\)"),
@@ -48,6 +86,8 @@ def test_commas_inside_brackets_do_not_split():
         ("thing[tau]", r"cannot read 'tau' in .*; write name\[key=value"),
         ("thing[tau=1,tau=2]", "'tau' is given twice"),
         ("thing[tau=1", "cannot read"),
+        ("thing[path=a]]", "brackets or quotes do not match"),
+        ("thing[path='a]", "brackets or quotes do not match"),
     ],
 )
 def test_mistakes_are_one_line(spec, message):

@@ -11,9 +11,11 @@ import pytest
 from ddbench.benchmark.records.records import FILE, append_record, done_hashes, jsonable, load_records
 from ddbench.core.errors import UserError
 
+from ..fake_records import record as complete
+
 
 def record(name="a", status="ok", **more):
-    return {"schema": 1, "config_hash": name, "status": status, **more}
+    return {**complete(top1=50.0 if status == "ok" else None), "config_hash": name, "status": status, **more}
 
 
 @pytest.fixture
