@@ -68,9 +68,9 @@ def slow_difference(records, ours, theirs, own):
 
     def top1(method, distil, judge, seed):
         for r in records:
-            if (r["method_spec"], r["eval_backbone"]) == (method, judge) and r["distill_backbone"] in (distil, None):
-                if r["distill_seed"] == seed:
-                    return r["top1"]
+            here = (r["method_spec"], r["eval_backbone"], r["distill_seed"]) == (method, judge, seed)
+            if here and r["distill_backbone"] in (distil, None):
+                return r["top1"]
         return None
 
     per_seed = []
