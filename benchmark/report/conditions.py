@@ -28,14 +28,23 @@ def shared_device(group: Frame) -> bool:
         return True
     spans = pd.DataFrame(
         {
-            "place": [(machine(env), str(device)) for env, device in zip(group["environment"], group["device"], strict=True)],
+            "place": [(*machine(env), str(device)) for env, device in zip(group["environment"], group["device"], strict=True)],
             "cell": group["cell_hash"].to_numpy(),
             "started": pd.to_datetime(group["started"], utc=True, format="ISO8601").to_numpy(),
             "finished": pd.to_datetime(group["finished"], utc=True, format="ISO8601").to_numpy(),
         }
     )
-    for _, here in spans.groupby("place"):
-        cells = here.groupby("cell").agg({"started": "min", "finished": "max"}).sort_values("started")
-        if (cells["started"].iloc[1:].to_numpy() < cells["finished"].cummax().iloc[:-1].to_numpy()).any():
-            return True
-    return False
+    return any(_overlap(_spans_of_cells(here)) for _, here in spans.groupby("place"))
+
+
+def _spans_of_cells(spans: Frame) -> Frame:
+    """The times in which each cell was at work, a row for each stretch: a cell may have run again days later."""
+    ordered = spans.sort_values(["cell", "started"])
+    until = ordered.groupby("cell")["finished"].cummax().groupby(ordered["cell"]).shift()
+    stretch = (~(ordered["started"] <= until)).cumsum()
+    return ordered.groupby(stretch).agg({"started": "min", "finished": "max"})
+
+
+def _overlap(spans: Frame) -> bool:
+    ordered = spans.sort_values("started")
+    return bool((ordered["started"].iloc[1:].to_numpy() < ordered["finished"].cummax().iloc[:-1].to_numpy()).any())

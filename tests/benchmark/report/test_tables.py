@@ -267,3 +267,29 @@ def test_a_failed_cell_of_a_set_with_groups_shows_its_status():
 def test_worst_group_of_data_without_groups_is_one_line():
     with pytest.raises(UserError, match="no record has worst-group accuracy; it needs a dataset with groups"):
         tables(grid(), "worst_group")
+
+
+def at(day: int, minute: int, cell: str, **changes) -> dict:
+    """A record of a cell that worked for one minute."""
+    times = {name: f"2026-01-{day:02d}T00:{m:02d}:00.000+00:00" for name, m in (("started", minute), ("finished", minute + 1))}
+    return record(cell, cell_hash=cell, config_hash=f"{cell}-{day}-{minute}", **times, **changes)
+
+
+def told_of_sharing(*records) -> bool:
+    from ddbench.benchmark.report.conditions import shared_device
+
+    return shared_device(pd.DataFrame(records))
+
+
+def test_cells_that_ran_in_turn_on_two_days_did_not_share_the_device():
+    """A and B on Monday and again, strictly in turn, on Wednesday: each is at work twice, not from Monday to Wednesday."""
+    assert not told_of_sharing(at(1, 0, "a"), at(1, 5, "b"), at(3, 0, "a"), at(3, 5, "b"))
+    assert told_of_sharing(at(1, 0, "a"), at(1, 5, "b"), at(3, 0, "a"), at(3, 0, "b"))
+
+
+def test_a_cell_does_not_share_the_device_with_itself():
+    """The record of a crash spans the whole watch, that of the next process a part of it."""
+    again = {"started": "2026-01-01T00:00:30.000+00:00"}
+    assert not told_of_sharing(at(1, 0, "a"), at(1, 0, "a", judge="other") | again)
+    assert told_of_sharing(at(1, 0, "a"), at(1, 0, "b") | again)
+    assert not told_of_sharing(at(1, 0, "a"), at(1, 0, "b", environment={"cpu": "other"}))
