@@ -5,15 +5,19 @@ from pathlib import Path
 
 from ._shared import add_overrides, add_plugins, command, load_plugins
 
-METRICS = ("top1", "worst_group", "relative", "seconds", "memory", "summary")
+METRICS = ("top1", "worst_group", "relative", "seconds", "memory", "summary", "ranks")
 FORMATS = ("text", "md", "csv", "latex", "json")
 
 
 def add(commands) -> None:
     parser = command(commands, "table", main, "print the tables of stored runs")
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="run folders (or records.jsonl files)")
-    parser.add_argument("--metric", choices=METRICS, default="top1", help="default: top1")
-    parser.add_argument("--protocol", metavar="P", help="only this protocol")
+    parser.add_argument("--metric", choices=METRICS, help="default: top1; summary where columns of it are asked for")
+    parser.add_argument("--versus", metavar="METHOD", help="paired differences to this method, with 95 %% intervals")
+    parser.add_argument("--methods", action="append", metavar="M,...", help="only these: names, specs, or a part with *")
+    parser.add_argument("--protocols", "--protocol", action="append", metavar="P,...", help="only these")
+    parser.add_argument("--columns", metavar="C,...", help="only these: own,transfer,mean,seconds,memory or a backbone")
+    parser.add_argument("--spread", choices=("std", "ci"), default="std", help="ci: 95 %% intervals in place of the std")
     parser.add_argument("--format", choices=FORMATS, default="text", help="default: text; csv has one row per record")
     claims = parser.add_argument_group("claimed against measured")
     claims.add_argument(
@@ -35,20 +39,40 @@ def main(args: argparse.Namespace) -> int:
     from ...core.errors import UserError
     from ..records.records import load_records
     from ..report import render
-    from ..report.tables import tables
+    from ..report.choose import chosen, parts
 
+    if args.versus and args.metric:
+        raise UserError("--versus compares top-1; leave --metric out")
     records = load_records(args.folders)
     if args.against is not None:
         print(compared(records, args), end="")
         return 0
     if args.claims or args.override or args.tolerance is not None:
         raise UserError("--claims, --override and --tolerance are of claimed numbers; give --against published")
-    built = tables(records, args.metric, args.protocol)  # also checks that the records belong together
-    if args.format == "csv":
-        print(render.csv([r for r in records if args.protocol in (None, r["protocol"], r["protocol_spec"])]), end="")
-    else:
-        print(render.FORMATS[args.format](built), end="")
+    records = chosen(records, "protocol", parts(args.protocols))
+    if args.versus is None:
+        records = chosen(records, "method", parts(args.methods))
+    built = build(records, args)  # also checks that the records belong together
+    print(render.csv(records) if args.format == "csv" else render.FORMATS[args.format](built), end="")
     return 0
+
+
+def build(records: list[dict], args: argparse.Namespace) -> list:
+    """The tables asked for."""
+    from ..report.choose import chosen_rows, parts
+    from ..report.tables import tables
+    from ..report.value import select_columns
+    from ..report.versus import ranks, versus
+
+    columns = parts([args.columns] if args.columns else [])
+    if args.versus:
+        built = [chosen_rows(table, parts(args.methods)) for table in versus(records, args.versus)]
+    elif args.metric == "ranks":
+        built = ranks(records)
+    else:
+        costs = bool({"seconds", "memory"} & set(columns))
+        built = tables(records, args.metric or ("summary" if costs else "top1"), spread=args.spread)
+    return [select_columns(table, columns) for table in built] if columns else built
 
 
 def against_what(text: str) -> list[Path]:

@@ -10,8 +10,8 @@ import pandas as pd
 from ...core.errors import UserError
 from ...core.registries import PROTOCOLS
 from .conditions import conditions
-from .rows import facts_of, nested, place_of, rows_of
-from .value import Frame, Table, Value, mean_value, spread_text
+from .rows import ceilings, facts_of, nested, place_of, rows_of
+from .value import Frame, Row, Table, Value, mean_value
 
 
 def with_groups(records: Sequence[dict]) -> list[dict]:
@@ -58,12 +58,22 @@ def accuracy(group: Frame, title: str | None = None, what: str | None = None, *n
         f"{what or measured} % of protocol {first['protocol_spec']} version {first['protocol_version']}"
         + "; own: distil = eval backbone, transfer: mean over the others" * bool(pairs),
         *notes,
-        spread_text(rows),
+        *_recall(group),
         *_off_label(group),
         *conditions(group, timed=False),
     ]
     title = title or ("Accuracy" if measured == "top-1" else measured.capitalize())
-    return Table(f"{title}: {place_of(group)}, {first['protocol_spec']}", caption, columns, rows, facts=facts_of(group))
+    return accuracy_table(f"{title}: {place_of(group)}, {first['protocol_spec']}", caption, columns, rows, group)
+
+
+def accuracy_table(
+    title: str, caption: list[str], columns: list[str], rows: list[Row], group: Frame, means: bool = False
+) -> Table:
+    """A table of means over seeds. Ceilings are neither best nor second, nor are means of rows beside those rows; `means`: all
+    rows are such means."""
+    several = {label for label, _ in rows if label[1].startswith("mean of") and not means}
+    unranked = frozenset(several | ceilings(group))
+    return Table(title, caption, columns, rows, facts=facts_of(group), unranked=unranked, sampled=True)
 
 
 def measured_by(protocol: str) -> str:
@@ -124,10 +134,9 @@ def _accuracy_by_part(group: Frame) -> Table:
     first = group.iloc[0]
     caption = [
         f"top-1 % of protocol {first['protocol_spec']} version {first['protocol_version']}",
-        spread_text(rows),
         *conditions(group, timed=False),
     ]
-    return Table(f"Accuracy: {place_of(group)}, {first['protocol_spec']}", caption, names, rows, facts=facts_of(group))
+    return accuracy_table(f"Accuracy: {place_of(group)}, {first['protocol_spec']}", caption, names, rows, group)
 
 
 def of_part(group: Frame, name: str) -> Frame:
@@ -135,6 +144,21 @@ def of_part(group: Frame, name: str) -> Frame:
     scores = [list(parts.get(name, [])) for parts in group["parts"]]
     means = [statistics.fmean(values) if values else None for values in scores]
     return group.assign(top1=pd.Series(means, group.index, dtype=float), top1_per_seed=scores)
+
+
+def _recall(group: Frame) -> list[str]:
+    """Caption line with mean per-class recall, where it is another number than top-1: test splits that are not balanced."""
+    told = group[(group["status"] == "ok") & nested(group["details"], "mean_per_class").notna()]
+    if told.empty:
+        return []
+    gaps = nested(told["details"], "mean_per_class") - told["top1"]
+    if gaps.abs().max() < _RECALL_DIFFERS:
+        return []
+    each = gaps.groupby(told["method_spec"], sort=False).mean()
+    return ["mean per-class recall less top-1, points: " + ", ".join(f"{method} {gap:+.1f}" for method, gap in each.items())]
+
+
+_RECALL_DIFFERS = 0.1  # points
 
 
 def _off_label(group: Frame) -> list[str]:

@@ -10,7 +10,9 @@ def conditions(group: Frame, *, timed: bool) -> list[str]:
     """Caption lines: the device, and for timed tables what makes the seconds incomparable, if anything does."""
     group = group[group["status"] == "ok"]
     devices = ", ".join(sorted({str(device) for device in group["device"].dropna()}))
-    lines = [f"device: {devices or 'unknown'}"]
+    noticed = group.get("data_notes", [])
+    notes = dict.fromkeys(note for held in noticed if isinstance(held, (list, tuple)) for note in held)
+    lines = [*(f"data: {note}" for note in notes), f"device: {devices or 'unknown'}"]
     if timed:
         then = group["distill_environment"] if "distill_environment" in group else [None] * len(group)
         # a set that was used again brings the seconds of the machine that distilled it

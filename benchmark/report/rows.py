@@ -13,16 +13,23 @@ def rows_of(group: Frame, means: bool = True) -> list[tuple[tuple[str, str], Fra
     `means` adds one row per method with its mean over distil backbones.
     """
     floor, middle, ceiling = [], [], []
+    tops = ceilings(group)
     for method, of_method in group.groupby("method_spec", sort=False):
         parts = [((str(method), str(b)), part) for b, part in of_method.groupby("distill_backbone")]
         unbound = of_method[of_method["distill_backbone"].isna()]
         if len(unbound):
-            whole = unbound["ipc"].isna().all() and not (unbound["n_images"] == 0).all()  # the empty set has no IPC either
-            (ceiling if whole else floor).append(((str(method), MISSING), unbound))
+            label = (str(method), MISSING)
+            (ceiling if label in tops else floor).append((label, unbound))
         middle += parts
         if means and len(parts) > 1:
             middle.append(((str(method), f"mean of {len(parts)}"), of_method[of_method["distill_backbone"].notna()]))
     return floor + middle + ceiling
+
+
+def ceilings(group: Frame) -> set[tuple[str, str]]:
+    """Labels of the rows that had every image: sets of no backbone and no IPC that are not empty."""
+    whole = group[group["distill_backbone"].isna() & group["ipc"].isna() & (group["n_images"] != 0)]
+    return {(str(method), MISSING) for method in whole["method_spec"].unique()}
 
 
 def row_labels(group: Frame) -> Column:
@@ -38,7 +45,7 @@ def one_per_set(group: Frame) -> Frame:
 
 
 def nested(column: Column, key: str) -> Column:
-    values = [value.get(key) if isinstance(value, dict) else None for value in column]
+    values = [value.get(key) if isinstance(value, dict) else getattr(value, key, None) for value in column]
     return pd.Series(values, index=column.index, dtype=float)
 
 

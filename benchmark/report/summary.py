@@ -2,10 +2,10 @@
 
 import dataclasses
 
-from .accuracy import measured_by, own_and_transfer
+from .accuracy import accuracy_table, measured_by, own_and_transfer
 from .conditions import conditions
-from .rows import facts_of, grown_rss, nested, one_per_set, place_of, rows_of
-from .value import Frame, Table, Value, mean_value, plain_value, spread_text
+from .rows import grown_rss, nested, one_per_set, place_of, rows_of
+from .value import Frame, Table, Value, mean_value, plain_value
 
 
 def summary(group: Frame) -> Table:
@@ -20,16 +20,14 @@ def summary(group: Frame) -> Table:
     columns = [text for name, found in judges.items() for text in ((f"{name} own", f"{name} transfer") if found else (name,))]
     on_gpu = nested(group["peak_bytes"], "gpu_allocated").notna().any()
     rows = [(label, _accuracies(part, judges) + _costs(part, on_gpu)) for label, part in _one_per_method(group)]
-    accuracies = [(label, values[: len(columns)]) for label, values in rows]
     what = ", ".join(dict.fromkeys(measured_by(name) for name in group["protocol"]))
     caption = [
         f"{what} %, mean over backbones; own: distil = eval backbone (sets of no backbone: each), transfer: all other pairs",
         "distil s: mean seconds of distilling a set; peak MiB: "
         + ("GPU memory allocated meanwhile" if on_gpu else "resident set meanwhile, above that before"),
-        spread_text(accuracies),
         *conditions(group, timed=True),
     ]
-    return Table(f"Summary: {place_of(group)}", caption, [*columns, "distil s", "peak MiB"], rows, facts=facts_of(group))
+    return accuracy_table(f"Summary: {place_of(group)}", caption, [*columns, "distil s", "peak MiB"], rows, group, means=True)
 
 
 def _one_per_method(group: Frame) -> list[tuple[tuple[str, str], Frame]]:

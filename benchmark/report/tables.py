@@ -6,26 +6,28 @@ deviation over distillation seeds, or, where there is one such seed only, over p
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
 from ...core.errors import UserError
 from .accuracy import accuracy, relative, with_groups, worst_group
 from .conditions import conditions
+from .names import display_names
 from .rows import facts_of, grown_rss, nested, one_per_set, place_of, row_labels, rows_of
 from .summary import summary
-from .value import Frame, Table, Value, count_text, plain_value
+from .value import Frame, Spread, Table, Value, count_text, plain_value
 
 _CELL = ("method_spec", "distill_backbone", "ipc", "distill_seed", "protocol_spec", "eval_backbone")  # of one number
 _APART = ("device", "precision", "distill_backbone_spec", "eval_backbone_spec", "judging_fingerprint", "params")
 
 
-def tables(records: Sequence[dict], metric: str = "top1", protocol: str | None = None) -> list[Table]:
+def tables(records: Sequence[dict], metric: str = "top1", protocol: str | None = None, spread: Spread = "std") -> list[Table]:
     """The tables of `metric`: per (dataset, IPC, protocol) for accuracies, per (dataset, IPC) for `seconds`, `memory`
     and `summary`.
 
-    `protocol` keeps the evaluations of one protocol (name or spec). Raises `UserError` where there is nothing to show, or
-    where a table would mix what cannot be compared.
+    `protocol` keeps the evaluations of one protocol (name or spec); `spread` is what stands beside the means.
+    Raises `UserError` where there is nothing to show, or where a table would mix what cannot be compared.
     """
     builders: dict[str, Callable[[Frame], Table]] = {
         "top1": accuracy,
@@ -51,7 +53,8 @@ def tables(records: Sequence[dict], metric: str = "top1", protocol: str | None =
         for ipc in sorted(group["ipc"].dropna().unique()) or [None]:
             # the full data has no IPC of its own: it is the ceiling of every one
             built.append(builders[metric](group[group["ipc"].isna() | (group["ipc"] == ipc)]))
-    return built
+    display = display_names(chosen)
+    return [replace(table, spread=spread, display=display) for table in built]
 
 
 def check_comparable(group: Frame) -> None:

@@ -1,0 +1,93 @@
+"""Methods beside one of them (paired differences with 95 % intervals), and their average ranks."""
+
+from collections.abc import Mapping, Sequence
+
+from ...core.errors import UserError
+from .statistics import BLOCKS, Ranks, Scores, average_ranks, paired, part_of, scores, the_method
+from .value import MISSING, Gap, Table, Value
+
+_PARTS = {" own": True, " transfer": False}
+
+
+def versus(records: Sequence[dict], method: str) -> list[Table]:
+    """Every method minus `method`, over the same datasets, IPCs, backbones and seeds: a table per dataset and IPC, and one over
+    all where there are several. Raises `UserError` for a method that is not there or stands alone."""
+    found = scores(records)
+    base = the_method(method, list(found))
+    if len(found) < 2:
+        raise UserError(f"{base!r} is the only method with finished cells; there is nothing to compare it with")
+    groups = sorted({place[:2] for place in found[base]}, key=str)
+    built = [
+        _versus({name: _at(places, group) for name, places in found.items()}, base, f"{group[0]}, {_ipc(group[1])}")
+        for group in groups
+    ]
+    return [*built, _versus(found, base, f"over {len(groups)} datasets and IPCs")] if len(groups) > 1 else built
+
+
+def _versus(found: Mapping[str, Scores], base: str, where: str) -> Table:
+    columns = _columns(found)
+    others = [name for name in found if name != base and found[name]]
+    rows = []
+    for name in others:
+        pairs = [paired(part_of(found[name], spec, own), part_of(found[base], spec, own)) for spec, own in columns.values()]
+        rows.append(((name, f"minus {base}"), [Gap.of(pair) for pair in pairs]))
+    gaps = [value for _, values in rows for value in values if isinstance(value, Gap)]
+    seeds = sorted({gap.n for gap in gaps}) or [0]
+    caption = [
+        f"difference in top-1 to {base}, points: mean over the same backbone pairs, [95 % interval over distillation seeds]",
+        "! the interval excludes zero; a method with one seed stands against every seed of the other",
+        f"n = {seeds[0]}{f' to {seeds[-1]}' if len(seeds) > 1 else ''} paired seeds"
+        + "; one seed has no interval, and so decides nothing" * (seeds[0] == 1),
+    ]
+    return Table(f"Versus {base}: {where}", caption, list(columns), rows, labels=("method", "difference"))
+
+
+def ranks(records: Sequence[dict]) -> list[Table]:
+    """Average ranks of the methods, ceilings aside, per protocol: one table. Raises `UserError` for fewer than two methods."""
+    found = {name: places for name, places in scores([r for r in records if r["ipc"] is not None]).items() if places}
+    columns = _columns(found)
+    ranked = {
+        column: average_ranks({name: kept for name, places in found.items() if (kept := part_of(places, spec, own))})
+        for column, (spec, own) in columns.items()
+    }
+    known = {column: found for column, found in ranked.items() if found is not None}
+    if not known:
+        raise UserError("ranks need two methods that were judged in the same places")
+    first = next(iter(known.values()))
+    names = sorted(found, key=lambda name: first.ranks.get(name, float("inf")))
+    rows = [((name, MISSING), [_rank(r, name) for r in known.values()]) for name in names]
+    return [Table("Average ranks", [line for c, r in known.items() for line in _told(c, r)], list(known), rows, digits=2)]
+
+
+def _rank(found: Ranks, name: str) -> Value:
+    return Value(found.ranks[name], n=found.blocks, attempts=found.blocks) if name in found.ranks else Value()
+
+
+def _told(column: str, found: Ranks) -> list[str]:
+    start = f"{column}: 1 is best, over {found.blocks} blocks (dataset, IPC, eval backbone)"
+    if found.critical is None:
+        lines = [f"{start}; too few for a critical difference, which needs {BLOCKS} and three methods"]
+    else:
+        lines = [f"{start}, Friedman p = {found.friedman_p:.2g}, critical difference {found.critical:.2f} (Nemenyi, 5 %)"]
+        lines += [f"{column}: not told apart: {', '.join(clique)}" for clique in found.cliques()]
+    return [*lines, *([f"{column}: without {', '.join(found.left_out)}, judged in fewer"] if found.left_out else [])]
+
+
+def _columns(found: Mapping[str, Scores]) -> dict[str, tuple[str, bool | None]]:
+    """Column names with their protocol and part; a protocol without eval backbones has one part."""
+    protocols: dict[str, bool] = {}
+    for places in found.values():
+        for place in places:
+            protocols[place[2]] = protocols.get(place[2], False) or place[4] is not None
+    columns: dict[str, tuple[str, bool | None]] = {}
+    for spec, judged in protocols.items():
+        columns |= {f"{spec}{part}": (spec, own) for part, own in _PARTS.items()} if judged else {spec: (spec, None)}
+    return columns
+
+
+def _at(places: Scores, group: tuple) -> Scores:
+    return {place: by_seed for place, by_seed in places.items() if place[:2] == group}
+
+
+def _ipc(ipc: int | None) -> str:
+    return "all images" if ipc is None else f"IPC {ipc}"
