@@ -20,7 +20,7 @@ def fits(spec: str, asked: str) -> bool:
 
 
 def chosen(records: Sequence[dict], kind: str, asked: Sequence[str]) -> list[dict]:
-    """Records whose method or protocol (`kind`) is asked for; all where nothing is. Raises `UserError` for what is not there."""
+    """Records whose method or protocol (`kind`) is asked for; all where nothing is. Raises `UserError`."""
     if not asked:
         return list(records)
     known = list(dict.fromkeys(r[f"{kind}_spec"] for r in records))

@@ -38,7 +38,8 @@ _TEX = {
     "”": r"\textquotedblright{}",
     "ß": r"\ss{}",
 }
-_GREEK = "αalpha βbeta γgamma δdelta εepsilon ζzeta ηeta θtheta κkappa λlambda μmu νnu ξxi πpi ρrho σsigma τtau φphi χchi ψpsi ωomega"
+_GREEK = "αalpha βbeta γgamma δdelta εepsilon ζzeta ηeta θtheta κkappa λlambda μmu νnu ξxi πpi ρrho σsigma τtau "
+_GREEK += "φphi χchi ψpsi ωomega"
 _TEX |= {word[0]: rf"$\{word[1:]}$" for word in _GREEK.split()}
 _ACCENTS = {
     "\u0300": "`",
