@@ -13,10 +13,9 @@ The images are never normalised: feed them to any backbone with that backbone's 
 import hashlib
 import itertools
 import json
-import os
 import re
-import shutil
 import unicodedata
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,16 +24,15 @@ from typing import Any, Literal
 import torch
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .data import ImageData, Images, Selection, to_float
-from .disk import writing
+from .disk import Damaged, read_tensors, replacing, settle, write_tensors, writing
 from .errors import UserError
 
 TargetKind = Literal["class_probabilities", "teacher_features"]
 _SCHEMA = 1
+_CHECKSUM = "crc32"  # in set.json
 _TENSORS = ("images", "labels", "targets", "indices", "target_mean", "target_std")
 
 
@@ -116,19 +114,12 @@ class DistilledSet:
         Raises `DiskError` where the disk is full or refuses; an older set in `folder` is then still there.
         """
         folder = Path(folder)
-        partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
-            with writing(folder):
-                partial.mkdir(parents=True)
-                self._write(partial)
-                shutil.rmtree(folder, ignore_errors=True)
-                partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        with writing(folder), replacing(folder) as new:
+            new.mkdir()
+            self._write(new)
 
     def _write(self, folder: Path) -> None:
-        save_file({name: value.contiguous() for name, value in self.tensors().items()}, folder / "set.safetensors")
+        write_tensors(folder / "set.safetensors", self.tensors(), {})
         card = {
             "schema": _SCHEMA,
             "class_names": self.class_names,
@@ -138,7 +129,7 @@ class DistilledSet:
             "extras": self.extras,
             "provenance": self.provenance,
         }
-        (folder / "set.json").write_text(json.dumps(card, indent=1))
+        (folder / "set.json").write_text(json.dumps({**card, _CHECKSUM: _checksum(card)}, indent=1))
         if isinstance(self.images, Tensor):
             self._write_pngs(folder / "images")
 
@@ -159,9 +150,9 @@ class DistilledSet:
         folder = existing_set(folder)
         card = _card(folder)
         try:
-            tensors = load_file(folder / "set.safetensors")
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"distilled set {folder} cannot be read, it may be truncated: {error}") from error
+            tensors, _ = read_tensors(folder / "set.safetensors", unchecked=True)  # sets of other programs have no checksum
+        except Damaged as error:
+            raise UserError(f"distilled set {folder}: {error}") from error
         _check_tensors(folder, card, tensors)
         images: Tensor | Images | None = tensors.get("images")
         if images is None:
@@ -193,9 +184,17 @@ class DistilledSet:
         return digest.hexdigest()
 
 
+def _checksum(card: dict[str, Any]) -> str:
+    """crc32 of what set.json says, however it is laid out."""
+    content = json.loads(json.dumps(card))
+    return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
+
+
 def existing_set(folder: str | Path) -> Path:
     """The folder of a set. Raises `UserError` for one that does not hold a set's files."""
     folder = Path(folder)
+    if not folder.exists():
+        settle(folder.parent)  # its writer may have been killed while it replaced the set
     if not (folder / "set.json").is_file() or not (folder / "set.safetensors").is_file():
         raise UserError(f"{folder} is not a distilled set: it must hold set.json and set.safetensors")
     return folder
@@ -221,6 +220,8 @@ def _card(folder: Path) -> _Card:
         raise UserError(f"distilled set {folder} cannot be read, set.json may be truncated: {reason}") from error
     if not isinstance(card, dict):
         raise UserError(f"distilled set {folder}: set.json holds no object; it was not written by ddbench")
+    if card.pop(_CHECKSUM, None) not in (None, _checksum(card)):
+        raise UserError(f"distilled set {folder}: set.json was damaged or changed after it was written")
     if missing := {"class_names", "target_kind", "extras", "provenance"} - set(card):
         raise UserError(f"distilled set {folder}: set.json lacks {sorted(missing)[0]!r}; it was not written by ddbench")
     try:

@@ -1,15 +1,16 @@
 """A content-addressed store of memory-mapped arrays: feature banks and decoded images.
 
-`<root>/<first two of key>/<key>.npy` beside `<key>.json`. An entry appears complete or not at all; a file whose size does
-not match its header counts as absent.
+`<root>/<first two of key>/<key>.npy` beside `<key>.json`. An entry appears complete or not at all, and ends with a checksum of
+its array, which the first reader of a process compares. One that is damaged counts as absent and is thrown away, with a line in
+the log, so that it is made again.
 """
 
 import contextlib
 import errno
 import json
+import logging
 import os
-import secrets
-import time
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .disk import Replacement, checksum, replacing, settle
 from .errors import UserError
 
 _FULL_OR_CLOSED = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 _NO_RESERVATION = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # file systems that cannot set space aside
-_ABANDONED = 24 * 3600  # seconds without a write, after which a partial file of a killed process is removed
+_MARK = b"\nddcrc32:"  # before the eight hexadecimal digits that end an entry
+_TRAILER = len(_MARK) + 8
+
+_settled: set[Path] = set()  # stores that this process has cleaned
+_log = logging.getLogger(__name__)
+_compared: set[tuple[str, int, int, int]] = set()  # files of this process whose checksum was right: path, inode, size, time
 
 
 def default_cache() -> Path:
@@ -43,15 +50,21 @@ class ArrayStore:
 
     root: Path
 
-    def get(self, key: str) -> np.memmap | None:
-        """The array at `key`, memory-mapped read-only, or None."""
+    def get(self, key: str, shape: tuple[int, ...] | None = None, dtype: Any = None) -> np.memmap | None:
+        """The array at `key`, memory-mapped read-only, or None; also where it is damaged, or of another shape or type."""
         file = self._file(key)
+        if not os.path.lexists(file):
+            return None
         try:
             array = np.lib.format.open_memmap(file, mode="r")
-            complete = file.stat().st_size == array.offset + array.nbytes
-        except (OSError, ValueError):
-            return None
-        return array if complete else None
+            fault = _fault(file, array)
+        except (OSError, ValueError) as error:
+            return self._discard(file, f"cannot be read: {' '.join(str(error).split())}")
+        if fault is None and shape is not None and array.shape != shape:
+            fault = f"has the shape {array.shape} where {shape} is expected"
+        if fault is None and dtype is not None and array.dtype != dtype:
+            fault = f"holds {array.dtype} where {np.dtype(dtype)} is expected"
+        return array if fault is None else self._discard(file, fault)
 
     @contextlib.contextmanager
     def create(self, key: str, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[np.memmap]:
@@ -59,49 +72,51 @@ class ArrayStore:
 
         Raises `UserError` where the folder cannot be written or has no room for the whole array; errors of the block pass.
         """
-        file = self._file(key)
-        partial = self._partial(file)
+        self._settle()
+        with self._explained():
+            replacement = Replacement(self._file(key))
         try:
             with self._explained():
-                file.parent.mkdir(parents=True, exist_ok=True)
-                _remove_abandoned(file)
-                array = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
-                _reserve(partial, array.offset + array.nbytes)
+                array = np.lib.format.open_memmap(replacement.new, mode="w+", dtype=dtype, shape=shape)
+                _reserve(replacement.new, array.offset + array.nbytes + _TRAILER)
             yield array
             with self._explained():
                 array.flush()
-                _fsync(partial)
-                os.replace(partial, file)
+                with replacement.new.open("r+b") as opened:
+                    opened.seek(array.offset + array.nbytes)
+                    opened.write(_MARK + b"%08x" % checksum(array))
+                replacement.commit()
         finally:
-            _remove(partial)
+            replacement.close()
 
     def meta(self, key: str) -> dict[str, Any]:
         """The facts noted beside `key`, empty where there are none."""
         try:
-            return json.loads(self._file(key).with_suffix(".json").read_text())
+            facts = json.loads(self._file(key).with_suffix(".json").read_text())
         except (OSError, ValueError):
             return {}
+        return facts if isinstance(facts, dict) else {}
 
     def annotate(self, key: str, facts: dict[str, Any]) -> None:
         """Add JSON-ready `facts` to those beside `key`."""
-        file = self._file(key).with_suffix(".json")
-        partial = self._partial(file)
-        try:
-            with self._explained():
-                file.parent.mkdir(parents=True, exist_ok=True)
-                partial.write_text(json.dumps({**self.meta(key), **facts}))
-                _fsync(partial)
-                os.replace(partial, file)
-        finally:
-            _remove(partial)
+        with self._explained(), replacing(self._file(key).with_suffix(".json")) as new:
+            new.write_text(json.dumps({**self.meta(key), **facts}))
+
+    def _settle(self) -> None:
+        """Remove what killed writers left anywhere in the store, once in a process."""
+        if self.root not in _settled:
+            _settled.add(self.root)
+            for folder in {left.parent for left in self.root.glob("*/*.partial")}:
+                settle(folder)
 
     def _file(self, key: str) -> Path:
         return self.root / key[:2] / f"{key}.npy"
 
-    @staticmethod
-    def _partial(file: Path) -> Path:
-        """A name of this process and call; the token tells apart threads, and machines that share the folder."""
-        return file.with_name(f"{file.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    def _discard(self, file: Path, fault: str) -> None:
+        """Throw away what is in the place of an entry, so that it is made again."""
+        _log.warning("cache entry %s %s; it is thrown away and made again", file, fault)
+        with contextlib.suppress(OSError):  # in a folder that cannot be written: making it again says so
+            shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink()
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -115,6 +130,22 @@ class ArrayStore:
             raise UserError(f"cannot write the cache folder {self.root}: {reason}; {cure}") from error
 
 
+def _fault(file: Path, array: np.memmap) -> str | None:
+    """What is wrong with an entry, or None. A file is read through once in a process."""
+    seen = file.stat()
+    known = (str(file), seen.st_ino, seen.st_size, seen.st_mtime_ns)
+    if known in _compared:
+        return None
+    if seen.st_size != array.offset + array.nbytes + _TRAILER:
+        return "is truncated, or from an earlier version of ddbench"
+    with file.open("rb") as opened:
+        opened.seek(-_TRAILER, os.SEEK_END)
+        if opened.read() != _MARK + b"%08x" % checksum(array):
+            return "is damaged: its content is not what was written"
+    _compared.add(known)
+    return None
+
+
 def _reserve(file: Path, size: int) -> None:
     """Take the disk space now: without it, a full disk kills the process (SIGBUS) at some write through the map."""
     if not hasattr(os, "posix_fallocate"):  # macOS, Windows
@@ -125,21 +156,3 @@ def _reserve(file: Path, size: int) -> None:
         except OSError as error:
             if error.errno not in _NO_RESERVATION:
                 raise
-
-
-def _fsync(file: Path) -> None:
-    """On the disk before the rename, so that no crash leaves a complete name on incomplete content."""
-    with file.open("r+b") as opened:
-        os.fsync(opened.fileno())
-
-
-def _remove(partial: Path) -> None:
-    with contextlib.suppress(OSError):  # renamed, never created, or in a folder that cannot be written
-        partial.unlink()
-
-
-def _remove_abandoned(file: Path) -> None:
-    for partial in file.parent.glob(f"{file.name}.*.partial"):
-        with contextlib.suppress(OSError):  # its writer finished or removed it
-            if time.time() - partial.stat().st_mtime > _ABANDONED:
-                partial.unlink()

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from ...core.checkpoint import Checkpoint, State, stream_names
-from ...core.disk import save_tensors
+from ...core.disk import read_tensors, save_tensors
 from ...core.errors import DiskError
 from ...core.method import Method
 from ..machine.environment import cpu_model, gpu
@@ -74,8 +73,8 @@ class CellCheckpoint(Checkpoint):
                 return self._ignore(f"was made with another {' and '.join(others) or 'set of random streams'}")
             self._include(facts["measured"])
             self.resumed_at = [*facts["resumed_at"], facts["step"]]
-        except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError):
-            return self._ignore("cannot be read, it may be truncated")
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return self._ignore("cannot be read, it may be truncated or damaged")
         return facts["step"], state
 
     def due(self) -> bool:
@@ -132,7 +131,9 @@ class CellCheckpoint(Checkpoint):
 
 
 def _read(file: Path) -> tuple[dict[str, Any], State]:
-    """The facts of a checkpoint and its tensors."""
-    with safe_open(file, framework="pt") as opened:
-        facts = json.loads(opened.metadata()["facts"])
-        return facts, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+    """The facts of a checkpoint and its tensors. Raises `ValueError` and the like for one that is not as it was written."""
+    tensors, metadata = read_tensors(file)
+    facts = json.loads(metadata["facts"])
+    if type(facts["step"]) is not int or facts["step"] < 1:
+        raise ValueError(f"step {facts['step']!r}")
+    return facts, tensors

@@ -13,6 +13,7 @@ import torch
 from ...core.backbone import BACKBONES, Backbone
 from ...core.bank import FeatureBank
 from ...core.data import DATASETS, ImageData
+from ...core.disk import settle
 from ...core.errors import DiskError, Diverged, Unsupported, UserError
 from ...core.method import PROTOCOLS, Protocol
 from ...core.params import build
@@ -139,6 +140,7 @@ class CellRun:
 
     def _stored(self, folder: Path, data: ImageData, meter: Meter) -> DistilledSet | None:
         """The finished set in `folder`; one that cannot be read, or that diverged, is distilled again."""
+        settle(folder.parent)  # what killed writers left; one may have been replacing this very set
         if not folder.exists():
             return None
         with contextlib.suppress(UserError), meter.phase("load"):

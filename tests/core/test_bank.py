@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -90,6 +91,28 @@ def test_phases_are_reported_only_when_something_is_computed(run, backbone, data
         Run(bank=bank).bank.features(backbone, data, "train")
     assert seen == ["features"]
     assert bank.cold_seconds() == 1.5
+
+
+def test_cold_seconds_are_known_whoever_computed_first(run, backbone, data):
+    """Python, `align` and a cell that only judges time no phases; later runs read what it took all the same."""
+    run.bank.features(backbone, data, "train")
+    later = dataclasses.replace(run.bank, keys=[], misses=[])
+    later.features(backbone, data, "train")
+    assert later.misses == []
+    assert 0 < later.cold_seconds() < 60
+
+
+def test_an_entry_that_is_damaged_or_of_another_shape_is_computed_again(run, backbone, data):
+    first = run.bank.features(backbone, data, "train").clone()
+    (file,) = run.bank.store.root.rglob("*.npy")
+    for damage in (lambda b: b[:200] + bytes(400) + b[600:], lambda b: b[:100]):
+        file.write_bytes(damage(file.read_bytes()))
+        again = dataclasses.replace(run.bank, keys=[], misses=[])
+        assert torch.equal(again.features(backbone, data, "train"), first)
+        assert again.misses
+    with run.bank.store.create(again.keys[0], (1, 2, 3), np.dtype(np.float32)):
+        pass
+    assert torch.equal(run.bank.features(backbone, data, "train"), first)
 
 
 def test_the_peak_of_computing_is_kept_beside_the_features(run, backbone, data):

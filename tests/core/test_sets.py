@@ -1,6 +1,9 @@
 """A distilled set survives the disk, describes itself, and refuses nonsense."""
 
 import json
+import multiprocessing
+import os
+import signal
 
 import pytest
 import torch
@@ -111,6 +114,55 @@ def test_a_truncated_or_foreign_folder_is_one_line(tmp_path):
         DistilledSet.load(tmp_path / "set")
 
 
+@pytest.mark.parametrize("name", ["set.safetensors", "set.json"])
+@pytest.mark.parametrize("place", [0.4, 0.6, 0.9])
+def test_one_flipped_bit_is_found(name, place, tmp_path):
+    small(provenance={"note": "x" * 4000}).save(tmp_path / "set")
+    file = tmp_path / "set" / name
+    content = bytearray(file.read_bytes())
+    content[int(len(content) * place)] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=f"{name} was damaged or changed after it was written"):
+        DistilledSet.load(tmp_path / "set")
+
+
+def test_sets_from_before_checksums_are_read(tmp_path):
+    small().save(tmp_path / "set")
+    card()(tmp_path / "set")
+    file = tmp_path / "set" / "set.safetensors"
+    save_file(load_file(file), file)
+    assert DistilledSet.load(tmp_path / "set").fingerprint() == small().fingerprint()
+
+
+def test_files_of_a_set_have_the_mode_of_new_files(tmp_path):
+    before = os.umask(0o027)
+    try:
+        small().save(tmp_path / "set")
+    finally:
+        os.umask(before)
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in (tmp_path / "set").glob("set.*")} == {
+        "set.json": "0o640",
+        "set.safetensors": "0o640",
+    }
+
+
+def test_a_kill_between_taking_the_old_set_away_and_naming_the_new_one_loses_nothing(tmp_path):
+    small().save(tmp_path / "set")
+    process = multiprocessing.get_context("fork").Process(target=_replace_and_die, args=(tmp_path / "set",))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert not (tmp_path / "set").exists()
+    assert DistilledSet.load(tmp_path / "set").images.max() == 0.5
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def _replace_and_die(folder):
+    replace = os.replace
+    os.replace = lambda source, target: os.kill(os.getpid(), signal.SIGKILL) if target == folder else replace(source, target)
+    small(images=torch.full((4, 3, 8, 8), 0.5)).save(folder)
+
+
 def test_a_failed_save_leaves_the_old_set(tmp_path, monkeypatch):
     small().save(tmp_path / "set")
     monkeypatch.setattr(json, "dumps", lambda *a, **k: 1 / 0)
@@ -140,7 +192,9 @@ def test_class_folders_are_distinct_and_safe_on_every_file_system(tmp_path):
 def card(**changes):
     def change(folder):
         file = folder / "set.json"
-        file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+        written = json.loads(file.read_text())
+        del written["crc32"]
+        file.write_text(json.dumps({**written, **changes}))
 
     return change
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ddbench.core import store as module
+from ddbench.core.disk import settle
 from ddbench.core.errors import UserError
 from ddbench.core.store import ArrayStore, default_cache
 
@@ -66,15 +67,50 @@ def test_a_failed_rewrite_keeps_the_old_entry(store):
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda b: b[:-1], lambda b: b[:50], lambda b: b"", lambda b: b + b"x", lambda b: b"x" * 200]
+    "damage",
+    [
+        lambda b: b[:-1],
+        lambda b: b[:50],
+        lambda b: b"",
+        lambda b: b + b"x",
+        lambda b: b"x" * 200,
+        lambda b: b[:150] + bytes([b[150] ^ 1]) + b[151:],  # one bit of the array
+        lambda b: b[:128] + bytes(48) + b[176:],  # zeros, the size kept
+        lambda b: b[:-1] + b"g",  # of the checksum
+    ],
 )
-def test_a_damaged_file_is_absent_and_can_be_written_again(store, damage):
+def test_a_damaged_file_is_absent_and_thrown_away_in_one_line(store, damage, caplog):
     write(store)
     file = store.root / "ab" / f"{KEY}.npy"
+    assert store.get(KEY) is not None
     file.write_bytes(damage(file.read_bytes()))
+    assert store.get(KEY) is None
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"cache entry {file} ")
+    assert line.endswith("; it is thrown away and made again")
+    assert "\n" not in line
+    assert not file.exists()
+    write(store)
+    np.testing.assert_array_equal(store.get(KEY), VALUES)
+
+
+def test_an_entry_of_another_shape_or_type_or_a_folder_in_its_place_is_absent(store):
+    write(store)
+    assert store.get(KEY, (3, 4), np.float32) is not None
+    assert store.get(KEY, (4, 3)) is None
+    write(store)
+    assert store.get(KEY, (3, 4), np.float64) is None
+    (store.root / "ab" / f"{KEY}.npy" / "deep").mkdir(parents=True)
     assert store.get(KEY) is None
     write(store)
     np.testing.assert_array_equal(store.get(KEY), VALUES)
+
+
+def test_an_entry_is_read_through_once_in_a_process(store, monkeypatch):
+    write(store)
+    store.get(KEY)
+    monkeypatch.setattr(module, "checksum", lambda array: pytest.fail("read again"))
+    store.get(KEY)
 
 
 def test_an_array_of_objects_is_absent_not_unpickled(store):
@@ -115,18 +151,36 @@ def _write_and_die(root: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
-def test_a_killed_writer_leaves_no_entry_and_its_rest_is_removed_a_day_later(store):
+def test_a_killed_writer_leaves_no_entry_and_the_next_one_removes_its_rest(store, monkeypatch):
     process = multiprocessing.get_context("fork").Process(target=_write_and_die, args=(store.root,))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
     assert store.get(KEY) is None
-    (rest,) = files(store)
-    write(store)
-    assert rest in files(store)  # it might belong to a writer on another machine
-    os.utime(store.root / "ab" / rest, (0, 0))
-    write(store)
-    assert files(store) == [f"{KEY}.npy"]
+    assert files(store) == [".lock", "new"]
+    monkeypatch.setattr(module, "_settled", set())  # as in a new process
+    write(store, key="cd" * 32)  # another entry, in another folder
+    assert files(store) == ["cd" * 32 + ".npy"]
+
+
+def test_what_a_living_writer_is_at_is_left_alone(store):
+    with store.create(KEY, (3, 4), np.dtype(np.float32)) as out:
+        write(store, key="ab" + KEY[:-2])
+        settle(store.root / "ab")
+        out[:] = VALUES
+    np.testing.assert_array_equal(store.get(KEY), VALUES)
+
+
+def test_without_locks_age_decides(store):
+    folder = store.root / "ab"
+    (folder / ".x.12345678.partial").mkdir(parents=True)
+    (folder / "x.npy.77-0000.partial").write_text("as earlier versions left it")
+    settle(folder)
+    assert len(list(folder.iterdir())) == 2
+    for left in folder.iterdir():
+        os.utime(left, (0, 0))
+    settle(folder)
+    assert not list(folder.iterdir())
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EDQUOT])
@@ -194,7 +248,7 @@ def test_content_is_on_the_disk_before_it_gets_its_name(store, monkeypatch):
     replace = os.replace
     monkeypatch.setattr(module.os, "replace", lambda *a: (order.append("replace"), replace(*a)))
     write(store)
-    assert order == ["fsync", "replace"]
+    assert order == ["fsync", "replace", "fsync"]  # the last one of the folder: its names
 
 
 def test_facts_beside_an_entry_add_up(store):
@@ -202,8 +256,9 @@ def test_facts_beside_an_entry_add_up(store):
     store.annotate(KEY, {"cold_seconds": 1.5})
     store.annotate(KEY, {"images": 3})
     assert store.meta(KEY) == {"cold_seconds": 1.5, "images": 3}
-    (store.root / "ab" / f"{KEY}.json").write_text('{"cold_sec')
-    assert store.meta(KEY) == {}
+    for text in ('{"cold_sec', "[1]", "5", '"x"'):
+        (store.root / "ab" / f"{KEY}.json").write_text(text)
+        assert store.meta(KEY) == {}
 
 
 def test_the_default_folder_follows_the_environment(monkeypatch, tmp_path):

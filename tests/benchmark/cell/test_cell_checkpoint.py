@@ -110,7 +110,7 @@ def test_a_file_that_cannot_be_read_is_not_used_and_noted(opened, spoil):
     place = opened()
     spoil(place.folder / "loop0.safetensors")
     assert place.load(STREAMS) is None
-    assert place.notes == ["checkpoint loop0.safetensors cannot be read, it may be truncated; started over"]
+    assert place.notes == ["checkpoint loop0.safetensors cannot be read, it may be truncated or damaged; started over"]
 
 
 def test_a_disk_that_refuses_costs_the_checkpoint_and_not_the_run(opened, tmp_path):
