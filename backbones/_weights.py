@@ -45,7 +45,7 @@ def read_state(path: str | Path, key: str | None = None) -> State:
     or its entry `state_dict` or `model`. Raises `UserError` naming the file.
     """
     path = existing(path)
-    _refuse_text(path)
+    refuse_text(path)
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     state = _state_dict(content, key, path)
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
@@ -85,7 +85,7 @@ def _read_torch(path: Path) -> Any:
         ) from None
 
 
-def _refuse_text(path: Path) -> None:
+def refuse_text(path: Path) -> None:
     """The two texts that downloads leave behind in place of weights."""
     with path.open("rb") as file:
         start = file.read(256).lstrip()

@@ -20,6 +20,7 @@ from ..core.params import spec_string
 from ..core.run import Progress, Run
 from ..core.sets import DistilledSet
 from .foreign.fit import check_classes, other_data
+from .foreign.read import read_external
 
 
 def distill(
@@ -88,11 +89,15 @@ def evaluate(
 
 
 def load_set(path: str | Path, data: str | ImageData | None = None) -> DistilledSet:
-    """Read a set folder. `data` is needed only for sets that refer to real images (method `full`).
+    """Read a set folder, or with `data` a set made elsewhere: an image folder, .npz, .safetensors or torch file.
 
-    Raises `UserError` for a folder that is not a complete set.
+    A set folder needs `data` only where it refers to real images (method `full`). What was decided in reading another set is
+    in its `provenance["notes"]`. Raises `UserError` for what is not a complete set.
     """
-    return DistilledSet.load(path, None if data is None else load_data(data))
+    path, images = Path(path), None if data is None else load_data(data)
+    if images is not None and path.exists() and not (path / "set.json").exists():
+        return read_external(path, images)[0]
+    return DistilledSet.load(path, images)
 
 
 def load_data(data: str | ImageData) -> ImageData:

@@ -29,7 +29,8 @@ _ALPHA = {"LA", "La", "PA", "RGBA", "RGBa"}
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)  # it becomes the error of `opened`
 
 
-def _colour(name: str) -> str:
+def check_colour(name: str) -> str:
+    """`name` if it is a colour. Raises `UserError`."""
     try:
         if len(ImageColor.getrgb(name)) == 3:
             return name
@@ -38,7 +39,7 @@ def _colour(name: str) -> str:
     raise UserError(f"{name!r} is no colour; write a name such as white, or #rrggbb")
 
 
-Colour = Annotated[str, AfterValidator(_colour)]
+Colour = Annotated[str, AfterValidator(check_colour)]
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,8 @@ def unread_notes(folder: Path, used: Sequence[Path], unread: Sequence[Path]) -> 
         kinds = Counter(file.suffix.lower() or "no extension" for file in unread).most_common()
         counted = ", ".join(f"{kind} {count:,}" for kind, count in kinds[:5]) + ", …" * (len(kinds) > 5)
         first = "/".join(min(unread).parts[-3:])
-        notes.append(f"{len(unread):,} files are not read: {counted} (first {first}); convert to PNG or JPEG what should be")
+        files = "files are" if len(unread) > 1 else "file is"
+        notes.append(f"{len(unread):,} {files} not read: {counted} (first {first}); convert to PNG or JPEG what should be")
     beside = [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
     if others := [name for name in beside if name not in {part.name for part in used}]:
         notes.append(f"folders that are not read: {', '.join(f'{name}/' for name in others[:5])}" + ", …" * (len(others) > 5))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ...core.sets import DistilledSet
 
 
-PIXELS = ("auto", "unit", "byte", "imagenet", "clip", "half")  # benchmark/external.py says what they are
+PIXELS = ("auto", "unit", "byte", "imagenet", "clip", "half")  # foreign/read.py says what they are
 
 
 def add(commands) -> None:
@@ -33,11 +33,16 @@ def add(commands) -> None:
         "set",
         type=Path,
         metavar="SET",
-        help="a set of ddbench, an image folder CLASS/IMAGE, .npz, .safetensors, LGM's data.pth",
+        help="a set of ddbench, an image folder CLASS/IMAGE, .npz, .safetensors, a torch file of (images, labels)",
     )
     parser.add_argument(
         "--pixels", choices=PIXELS, default="auto", help="what the values of a set made elsewhere are; default: look at them"
     )
+    parser.add_argument("--images", metavar="KEY", help="what the file calls its images; default: images, image_syn, x, data")
+    parser.add_argument(
+        "--labels", metavar="KEY", help="what the file calls its labels; default: labels, label_syn, y, targets"
+    )
+    parser.add_argument("--background", default="white", metavar="COLOUR", help="under transparent pixels; default: white")
     parser.add_argument("--out", type=Path, metavar="DIR", help="also store records there, as `ddbench run` does")
     parser.add_argument("-b", "--backbone", action="append", metavar="B", help="default: the mini backbones")
     parser.add_argument("-d", "--dataset", default=DEFAULT_DATASET, metavar="D", help=f"default: {DEFAULT_DATASET}")
@@ -66,13 +71,15 @@ def main(args: argparse.Namespace) -> int:
     protocols = [PROTOCOLS.create(spec) for spec in args.protocol or DEFAULT_PROTOCOLS]
     sources = [BACKBONES.create(spec) for spec in args.backbone or default_backbones()]
     data = api.load_data(args.dataset)
-    dset = read_set(args.set, data, args.pixels)
+    dset = read_set(args, data)
+    for note in data.notes:
+        print(f"note: {args.dataset}: {note}")
     if other_data(dset, data):
         print(f"note: the set was made from other data ({dset.provenance.get('dataset', 'unnamed')}) than {args.dataset}")
     if args.out is not None:
         return record(dset, args, device)
     backbones = [source.load() for source in sources]
-    failed = False
+    failed, notes = False, []
     for protocol in protocols:
         for backbone in backbones if protocol.uses_backbone else [None]:
             label = ", ".join([f"{protocol.name} v{protocol.version}", *([backbone.spec.name] if backbone else [])])
@@ -85,20 +92,29 @@ def main(args: argparse.Namespace) -> int:
             for part, scores in (found.parts or {"": found.top1_per_seed}).items():
                 spread = f" ± {statistics.stdev(scores):.2f} (std over {len(scores)} probe seeds)" if len(scores) > 1 else ""
                 where = f", {part}" if part else ""
-                print(f"{label}{where}: {statistics.fmean(scores):.2f}{spread} % {protocol.measures}", flush=True)
+                recall = found.details.get("mean_recall")
+                differs = (
+                    f" (mean recall {recall:.2f})" if not part and recall is not None and abs(recall - found.top1) > 1 else ""
+                )
+                print(f"{label}{where}: {statistics.fmean(scores):.2f}{spread} % {protocol.measures}{differs}", flush=True)
+            notes += found.notes
+    for note in dict.fromkeys(notes):
+        print(f"note: {note}")
     return int(failed)
 
 
-def read_set(path: Path, data: "ImageData", pixels: str) -> "DistilledSet":
-    """A set of ours, or one made elsewhere with the warnings about its pixels on stderr."""
+def read_set(args: argparse.Namespace, data: "ImageData") -> "DistilledSet":
+    """A set of ours, or one made elsewhere with what was decided in reading it on stderr."""
+    from ...datasets._decode import check_colour
     from .. import api
     from ..foreign.read import read_external
 
-    if (path / "set.json").exists():
-        return api.load_set(path, data)
-    dset, warnings = read_external(path, data, pixels)
-    for warning in warnings:
-        print(f"ddbench: warning: {path}: {warning}", file=sys.stderr)
+    if (args.set / "set.json").exists():
+        return api.load_set(args.set, data)
+    background = check_colour(args.background)
+    dset, notes = read_external(args.set, data, args.pixels, images=args.images, labels=args.labels, background=background)
+    for note in notes:
+        print(f"ddbench: warning: {args.set}: {note}", file=sys.stderr)
     return dset
 
 

@@ -1,5 +1,6 @@
 """Sets made elsewhere: four forms, every range of pixel values, the warning about double normalisation, the same records."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,14 +9,17 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from ddbench.benchmark import api
 from ddbench.benchmark.cli import main
 from ddbench.benchmark.commands import evaluate
 from ddbench.benchmark.foreign.evaluate import given_cell
+from ddbench.benchmark.foreign.fit import check_classes
 from ddbench.benchmark.foreign.read import PIXELS, read_external
 from ddbench.core.backbone import IMAGENET_MEAN, IMAGENET_STD
 from ddbench.core.errors import UserError
-from ddbench.core.method import METHODS
+from ddbench.core.method import METHODS, PROTOCOLS
 from ddbench.core.sets import DistilledSet
+from ddbench.evaluation._features import class_targets
 
 MEAN, STD = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
 
@@ -32,6 +36,7 @@ def images():
 
 
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
+ORDER = "numbers were taken for the classes of tiny (as published): 0 is 'a', 1 is 'b', 2 is 'c'"
 
 
 def saved(folder, form: str, images, labels=LABELS):
@@ -59,7 +64,7 @@ def test_a_file_holds_images_and_labels(form, images, data, tmp_path):
     assert torch.allclose(dset.images, images)
     assert torch.equal(dset.labels, LABELS)
     assert dset.class_names == data.class_names
-    assert warnings == []
+    assert warnings == [ORDER]
 
 
 @pytest.mark.parametrize("names", [("a", "b", "c"), ("0", "1", "2")])
@@ -68,7 +73,7 @@ def test_an_image_folder_is_read_by_class_name_or_number(names, images, data, tm
     order = LABELS.argsort(stable=True)
     assert torch.equal(dset.labels, LABELS[order])
     assert torch.allclose(dset.images, images[order])
-    assert warnings == []
+    assert warnings == ([ORDER] if names[0] == "0" else [])
 
 
 @pytest.mark.parametrize(
@@ -80,7 +85,7 @@ def test_an_image_folder_is_read_by_class_name_or_number(names, images, data, tm
     ],
 )
 def test_normalised_images_are_told_and_undone(change, kind, images, data, tmp_path):
-    dset, (warning,) = read_external(saved(tmp_path, "pth", change(images)), data)
+    dset, (_, warning) = read_external(saved(tmp_path, "pth", change(images)), data)
     assert "already normalised" in warning
     assert kind in warning
     assert "mean" in warning
@@ -91,7 +96,7 @@ def test_normalised_images_are_told_and_undone(change, kind, images, data, tmp_p
 def test_bytes_are_recognised_without_a_warning(change, dtype, images, data, tmp_path):
     dset, warnings = read_external(saved(tmp_path, "npz", (images * change).round().to(dtype)), data)
     assert torch.allclose(dset.images, images, atol=1e-6)
-    assert warnings == []
+    assert warnings == [ORDER]
 
 
 def test_channels_last_are_recognised(images, data, tmp_path):
@@ -107,7 +112,7 @@ def test_pixels_overrule_what_the_values_look_like(images, data, tmp_path):
 
 
 def test_undoing_what_was_never_done_is_told(images, data, tmp_path):
-    _, (warning,) = read_external(saved(tmp_path, "pth", images), data, "imagenet")
+    _, (_, warning) = read_external(saved(tmp_path, "pth", images), data, "imagenet")
     assert "already in [0, 1]" in warning
 
 
@@ -131,9 +136,12 @@ def test_values_that_fit_nothing_ask_for_pixels(images, data, tmp_path):
 def test_what_cannot_be_a_set_is_one_line(images, data, tmp_path):
     assert "label 9, but tiny has 3 classes" in message(saved(tmp_path, "npz", images, LABELS + 7), data)
     assert "6 images and 5 labels" in message(saved(tmp_path, "npz", images, LABELS[:5]), data)
-    assert "(6, 8, 8)" in message(saved(tmp_path, "npz", images[:, 0]), data)
+    assert "(6, 8)" in message(saved(tmp_path, "npz", images[:, 0, 0]), data)
+    assert "(6, 3, 0, 8)" in message(saved(tmp_path, "npz", images[:, :, :0]), data)
+    assert "no labels; save both: torch.save((images, labels)" in message(torch_file(tmp_path, images), data)
+    assert "holds a list of 3" in message(torch_file(tmp_path, (images, LABELS, 1)), data)
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
-    assert "no 'images', only x" in message(tmp_path / "other.npz", data)
+    assert "no 'labels', only x" in message(tmp_path / "other.npz", data)
     (tmp_path / "set.txt").touch()
     assert "give a set folder" in message(tmp_path / "set.txt", data)
 
@@ -145,6 +153,155 @@ def test_a_folder_of_other_classes_or_sizes_is_one_line(images, data, tmp_path):
     assert "several sizes (4x4 and 8x8)" in message(mixed, data)
     (mixed / "a" / "small.png").write_bytes(b"no image")
     assert "small.png is corrupt" in message(mixed, data)
+
+
+def torch_file(folder, content):
+    torch.save(content, folder / "set.pt")
+    return folder / "set.pt"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda x, y: (x, y),
+        lambda x, y: [x, y],
+        lambda x, y: {"image_syn": x, "label_syn": y, "lr": 0.01},
+        lambda x, y: {"state": {"x": x, "y": y}},
+        lambda x, y: (x.requires_grad_(), y.float()[:, None]),
+        lambda x, y: (x.half(), torch.eye(3)[y]),
+        lambda x, y: (x[:, :1].expand(-1, 3, -1, -1).clone(), y.to(torch.uint64)),
+    ],
+)
+def test_torch_files_as_distillation_code_writes_them(content, images, data, tmp_path):
+    images = images[:, :1].expand(-1, 3, -1, -1).contiguous()
+    dset, _ = read_external(torch_file(tmp_path, content(images.clone(), LABELS)), data)
+    assert torch.allclose(dset.images, images, atol=1e-3)
+    assert dset.labels.tolist() == LABELS.tolist()
+    assert not dset.images.requires_grad
+
+
+def test_arrays_of_other_names_are_given_by_name(images, data, tmp_path):
+    path = torch_file(tmp_path, {"pics": images, "who": LABELS})
+    assert "no 'images', only pics, who; name the array with --images KEY" in message(path, data)
+    assert len(read_external(path, data, images="pics", labels="who")[0]) == 6
+    with pytest.raises(UserError, match="no 'wha', only pics, who; name the array with --labels KEY"):
+        read_external(path, data, images="pics", labels="wha")
+
+
+def test_soft_labels_are_trained_on(images, data, tmp_path):
+    soft = torch.softmax(torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), 1)
+    dset, notes = read_external(torch_file(tmp_path, (images, soft)), data)
+    assert torch.equal(class_targets(dset), soft)
+    assert torch.equal(dset.labels, soft.argmax(1))
+    assert notes[0] == "labels are class probabilities: probes are trained on them"
+    assert "if they are logits, save softmax(labels)" in message(torch_file(tmp_path, (images, soft.log())), data)
+    assert "probabilities of 2 classes" in message(torch_file(tmp_path, (images, torch.full((6, 2), 0.5))), data)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (np.array(["a", "b", "c"])[LABELS], LABELS.tolist()),
+        (LABELS.numpy().astype(">i8"), LABELS.tolist()),
+        (LABELS.numpy().astype(np.uint64), LABELS.tolist()),
+        (LABELS.numpy() - 1, "2 labels are below 0"),
+        (LABELS.numpy() + 0.5, "labels are fractions"),
+        (LABELS.numpy() + 2**60, "label 1152921504606846978, but tiny has 3 classes"),
+        (np.array(["a", "b", "x"])[LABELS], "'x' is no class of tiny (a, b, c)"),
+        (np.array([{}] * 6, dtype=object), "allow_pickle"),
+    ],
+)
+def test_labels_of_every_kind_are_read_or_refused(labels, expected, images, data, tmp_path):
+    np.savez(tmp_path / "set.npz", images=images.numpy().astype(">f4"), labels=labels)
+    if isinstance(expected, str):
+        assert expected in message(tmp_path / "set.npz", data)
+    else:
+        assert read_external(tmp_path / "set.npz", data)[0].labels.tolist() == expected
+
+
+def test_numbers_that_are_the_names_of_classes_mean_those(images, data, tmp_path):
+    named = dataclasses.replace(data, class_names=("3", "7", "19"))
+    np.savez(tmp_path / "set.npz", images=images.numpy(), labels=np.array([3, 7, 19])[LABELS])
+    dset, notes = read_external(tmp_path / "set.npz", named)
+    assert dset.labels.tolist() == LABELS.tolist()
+    assert notes == ["labels are the numbers that the classes are named by"]
+
+
+def test_numbers_say_which_class_each_was_taken_for(images, data, tmp_path):
+    """Twelve folders, whose order as text and as numbers differ: the set as arrays and as a folder is the same set."""
+    many = dataclasses.replace(data, class_names=tuple(map(str, range(12))))
+    pixels, numbers = images.repeat(2, 1, 1, 1), torch.arange(12)
+    np.savez(tmp_path / "set.npz", images=pixels.numpy(), labels=numbers.numpy())
+    for k, image in enumerate(pixels):
+        (tmp_path / f"set/{k}").mkdir(parents=True)
+        Image.fromarray((image * 255).round().byte().permute(1, 2, 0).numpy()).save(tmp_path / f"set/{k}/x.png")
+    (arrays, notes), (folder, _) = (read_external(tmp_path / name, many) for name in ("set.npz", "set"))
+    assert arrays.labels.tolist() == folder.labels.tolist() == numbers.tolist()
+    assert torch.equal(arrays.images, folder.images)
+    assert notes == []
+
+
+def test_class_names_are_data(images, data, tmp_path):
+    """Blanks, slashes and capitals: by the name itself or by the folder that a set of ours gives it."""
+    odd = dataclasses.replace(data, class_names=("a b", "a_b", "A/B"))
+    read, _ = read_external(image_folder(tmp_path / "by_name", images, ("a b", "a_b", "A_B-2")), odd)
+    DistilledSet(images, LABELS, odd.class_names).save(tmp_path / "set")
+    ours, notes = read_external(tmp_path / "set/images", odd)
+    assert read.labels.tolist() == ours.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert torch.equal(read.images, ours.images)
+    assert notes == []
+    doubled = image_folder(tmp_path / "twice", images, ("a", "0", "c"))
+    assert "two folders stand for class 'a'" in message(doubled, data)
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "ppm", "tif"])
+def test_folders_of_other_formats(suffix, images, data, tmp_path):
+    path = image_folder(tmp_path / "set", images)
+    for file in path.rglob("*.png"):
+        Image.open(file).save(file.with_suffix(f".{suffix}"))
+        file.unlink()
+    dset, _ = read_external(path, data)
+    assert torch.allclose(dset.images, images[LABELS.argsort(stable=True)])
+
+
+def test_what_a_folder_hides_is_composited_scaled_counted_and_said(images, data, tmp_path):
+    path = image_folder(tmp_path / "set", images)
+    Image.new("RGBA", (8, 8), (255, 0, 0, 0)).save(path / "a/0.png")
+    Image.fromarray(np.full((8, 8), 30_000, np.uint16)).save(path / "a/3.png")
+    (path / "b/x.heic").write_text("?")
+    dset, notes = read_external(path, data, background="#0000ff")
+    assert dset.images[0, :, 4, 4].tolist() == [0, 0, 1]
+    assert round(float(dset.images[1, 0, 4, 4]) * 255) == round(30_000 / 257)
+    assert [note.split(" (")[0] for note in notes] == [
+        "1 file is not read: .heic 1", "1 image has transparent pixels, composited on #0000ff",
+        "1 image has 16 bits per channel, scaled to 8",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x: x.to_sparse(), "images are sparse; save images.to_dense()"),
+        (lambda x: torch.quantize_per_tensor(x, 1 / 255, 0, torch.quint8), "images are quantised; save images.dequantize()"),
+        (lambda x: x.to("meta"), "images are on the meta device and have no values"),
+        (lambda x: x.to(torch.complex64), "images are complex"),
+        (lambda x: x[:1].expand(6, 3, 8, 8)[..., :1].expand(6, 3, 8, 10**9), "images claim 576.0 GB in a file of 0.0 MB"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_tensors_that_are_no_plain_numbers_are_refused_at_once(change, words, images, data, tmp_path):
+    assert words in message(torch_file(tmp_path, (change(images), LABELS)), data)
+
+
+def test_the_python_interface_reads_them_too(images, data, tmp_path):
+    dset = api.load_set(torch_file(tmp_path, (images, LABELS)), data)
+    assert dset.provenance["notes"] == [ORDER]
+
+
+def test_a_set_of_the_same_classes_in_another_order_is_told(data):
+    dset = DistilledSet(torch.rand(3, 3, 8, 8), torch.arange(3), ("b", "a", "c"))
+    with pytest.raises(UserError, match=r"has the classes of tiny in another order \(b, a, c against a, b, c\)"):
+        check_classes(dset, data, [PROTOCOLS.create("knn")])
 
 
 class Trap:
@@ -171,7 +328,8 @@ def test_the_command_warns_on_one_line_and_prints_the_accuracy(images, fake_plug
     path = saved(tmp_path, "pth", (images - MEAN) / STD)
     assert main(["evaluate", str(path), *ARGS, "--plugin", str(fake_plugins)]) == 0
     printed = capsys.readouterr()
-    (warning,) = printed.err.splitlines()
+    order, warning = printed.err.splitlines()
+    assert "numbers were taken for the classes of" in order
     assert warning.startswith("ddbench: warning: ")
     assert "% top-1" in printed.out
 
