@@ -99,7 +99,8 @@ class Source:
     def value(self, expression: ast.expr) -> Any:
         """What an expression of plain types, literals and names of such is; `params.Unread` for anything else.
 
-        Of `Annotated[T, condition]` whose condition only the module itself knows, T.
+        Of `Annotated[T, condition]` whose condition only the module itself knows, T; but nothing is known of what is converted
+        before it is checked.
         """
         try:
             code = compile(ast.Expression(expression), str(self.file), "eval")
@@ -109,12 +110,17 @@ class Source:
 
     def _without_conditions(self, expression: ast.expr) -> Any:
         match expression:
-            case ast.Subscript(value=ast.Name(id="Annotated"), slice=ast.Tuple(elts=[kind, *_])):
-                return self.value(kind)
+            case ast.Subscript(value=ast.Name(id="Annotated"), slice=ast.Tuple(elts=[kind, *conditions])):
+                return params.Unread if any(map(_converts, conditions)) else self.value(kind)
             case ast.BinOp(left=left, op=ast.BitOr(), right=right):
                 values = self.value(left), self.value(right)
                 return params.Unread if params.Unread in values else values[0] | values[1]
         return params.Unread
+
+
+def _converts(condition: ast.expr) -> bool:
+    """Whether a condition of an annotation changes values before their type is checked."""
+    return isinstance(condition, ast.Call) and isinstance(condition.func, ast.Name) and condition.func.id == "BeforeValidator"
 
 
 class _Names(dict):

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 
 from ddbench.backbones._networks import timm_encoder
 from ddbench.core.backbone import BACKBONES
-from ddbench.core.errors import NotHere
-from ddbench.core.params import spec_string
+from ddbench.core.errors import NotHere, UserError
+from ddbench.core.params import build, spec_string
 
 from .conftest import load, message
 
@@ -230,3 +230,13 @@ def test_no_layer_stands_behind_the_features_that_published_weights_do_not_fill(
 def test_two_loads_of_an_architecture_are_equal(model):
     first, second = (load(f"timm[model={model},pretrained=false,seed=4]") for _ in range(2))
     assert first.spec.sha256 == second.spec.sha256
+
+
+@pytest.mark.parametrize("name", ["timm", "torchvision", "checkpoint"])
+def test_a_backbone_that_is_not_imported_takes_what_its_class_takes(name):
+    """Its source alone does not tell how `mean=0.5` becomes three numbers, so the class decides."""
+    required = {"checkpoint": {"file": "w.pth", "model": "resnet18"}}.get(name, {"model": "resnet18"})
+    declared = BACKBONES.declared(name).signature()
+    assert build(declared, {**required, "mean": "0.5", "std": "0.1:0.2:0.3"}, name).mean == "0.5"
+    with pytest.raises(UserError, match="input_size"):
+        build(declared, {**required, "input_size": "small"}, name)
