@@ -5,17 +5,19 @@
     ddbench table results/runs/NAME       the tables of a stored run
 
 Exit codes: 0 all is well, 1 a cell failed, a check failed or a regression was found, 2 bad input (one line on stderr),
-130 interrupted. An exception that is not bad input keeps its traceback: it is a bug.
+130 interrupted (143 by SIGTERM, 129 by SIGHUP). An exception that is not bad input keeps its traceback: it is a bug.
 """
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from ..core.errors import Unsupported, UserError
 from .commands import align, check, compare, data, doctor, evaluate, listing, merge, run, show, table
+from .machine.signals import raising
 
 _COMMANDS = (run, listing, show, table, evaluate, compare, merge, align, check, data, doctor)
 
@@ -43,14 +45,15 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     try:
-        args = parser().parse_args(argv)
-        return args.command(args)
+        with raising():
+            args = parser().parse_args(argv)
+            return args.command(args)
     except (UserError, Unsupported) as error:
         print(f"ddbench: error: {one_line(str(error))}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("ddbench: interrupted; finished cells are stored, the same command resumes", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        print("ddbench: interrupted; what is finished is stored, the same command goes on from there", file=sys.stderr)
+        return 128 + getattr(error, "number", signal.SIGINT)
     except BrokenPipeError:  # `ddbench table ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

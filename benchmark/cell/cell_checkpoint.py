@@ -22,6 +22,7 @@ from ...core.method import Method
 from ..machine.environment import cpu_model, gpu
 from ..machine.measure import Peaks, StepMeter, clock
 from ..suite.cell import Cell
+from .stop_request import StopRequest
 
 FOLDER = "checkpoints"
 PHASES = ("features", "distill", "checkpoint")  # what making a set consists of; these add up over its processes
@@ -52,8 +53,10 @@ def code_digest(root: Path, plugin: Path) -> str:
 class CellCheckpoint(Checkpoint):
     """Saves every `every` seconds, or less often where saving is slow; seconds and peaks go on in `steps` after a load."""
 
-    def __init__(self, folder: Path, made_by: dict[str, str], steps: StepMeter, every: float):
+    def __init__(self, folder: Path, made_by: dict[str, str], steps: StepMeter, every: float, stop: StopRequest | None = None):
         self.folder, self.made_by, self.steps, self.every = folder, made_by, steps, every
+        self.stop = stop or StopRequest()
+        self.stop.can_wait = self._in_a_loop
         self.resumed_at: list[int] = []  # steps at which this set's distillation went on
         self.notes: list[str] = []
         self._loop = -1
@@ -78,10 +81,10 @@ class CellCheckpoint(Checkpoint):
         return facts["step"], state
 
     def due(self) -> bool:
-        return clock() - self._last >= max(self.every, _SHARE * self._cost)
+        return self.stop.asked or clock() - self._last >= max(self.every, _SHARE * self._cost)
 
     def save(self, step: int, state: State) -> None:
-        """A disk that refuses costs the checkpoint, not the run."""
+        """A disk that refuses costs the checkpoint, not the run. Raises `KeyboardInterrupt` where a stop waited for this."""
         begin = clock()
         with self.steps.meter.phase("checkpoint"):
             facts = {
@@ -92,15 +95,22 @@ class CellCheckpoint(Checkpoint):
             }
             try:
                 save_tensors(self._file, state, {"facts": json.dumps(facts)})
+                self.stop.saved_at = step
             except DiskError as error:
                 self._note(f"no checkpoint: {error}")
         self._last = clock()
         self._cost = self._last - begin
+        if self.stop.asked:
+            raise KeyboardInterrupt
 
     @property
     def warmup(self) -> float:
         """Seconds up to the end of the first step, summed over the processes that worked on the set."""
         return self._warmup_before + (self.steps.warmup or 0.0)
+
+    def _in_a_loop(self) -> bool:
+        """Whether a loop that saves has steps to go."""
+        return self._loop >= 0 and not self.steps.step == self.steps.steps > 0
 
     @property
     def _file(self) -> Path:

@@ -25,29 +25,26 @@ from ..machine.environment import environment
 from ..machine.in_use import in_use_by_others
 from ..machine.measure import Meter
 from ..machine.outcome import classify, is_out_of_memory, print_traceback
+from ..processes.job import Job
 from ..processes.several_gpus import team
 from ..records.records import jsonable
-from ..suite.cell import Cell, PlannedEvaluation, blank_record
+from ..suite.cell import PlannedEvaluation, blank_record
 from .cell_checkpoint import FOLDER
 from .distillation import Distillation, last_good
+from .stop_request import StopRequest
 
-Emit = Callable[..., None]  # emit(event, **facts)
+Emit = Callable[..., None]  # emit(kind, **facts of an `Event`)
 
 
 class CellRun:
     """The work of one job."""
 
-    def __init__(self, job: dict[str, Any], emit: Emit):
-        self.job = job
-        self.cell = Cell.from_json(job["cell"])
-        self.out = Path(job["out"])
-        self.overwrite = job["overwrite"]
-        self.checkpoint_every = job["checkpoint_every"]
-        self.run_id = job["run_id"]
+    def __init__(self, job: Job, emit: Emit, stop: StopRequest | None = None):
+        self.job, self.cell, self.out = job, job.cell, job.out
         self.device = torch.device(self.cell.device)
-        self.device_label = job["device_label"]
         self.log = f"logs/{self.cell.cell_hash}.log"
         self.emit = emit
+        self.stop = stop or StopRequest()
         self.started = measure.now()
         self.shared: bool | None = None  # whether another run was seen on the device
         self.distilled: dict[str, Any] = {}  # record fields of the set
@@ -119,7 +116,7 @@ class CellRun:
         """The cell's set, from disk if it is complete there; `self.distilled` then holds the record fields that go with it."""
         cell, folder = self.cell, self.out / "sets" / self.cell.cell_hash
         checkpoints = self.out / FOLDER / cell.cell_hash
-        if self.overwrite:
+        if self.job.overwrite:
             shutil.rmtree(checkpoints, ignore_errors=True)
         elif (dset := self._stored(folder, data, meter)) is not None:
             then = {"distill_reused": True, "distill_environment": dset.provenance.get("environment")}
@@ -127,7 +124,7 @@ class CellRun:
             shutil.rmtree(checkpoints, ignore_errors=True)  # of a process that died between storing the set and this
             return dset
         backbone = self._backbone(cell.distill_backbone, cell.distill_backbone_spec, meter)
-        work = Distillation(cell, meter, self.emit, checkpoints, self.checkpoint_every)
+        work = Distillation(cell, meter, self.emit, checkpoints, self.job.checkpoint_every, self.stop)
         try:
             with team(self.job):
                 dset = work.run(backbone, data)
@@ -209,7 +206,7 @@ class CellRun:
             **blank_record(self.cell, evaluation, status, reason),
             **self.distilled,
             "environment": environment(self.device),
-            "device": self.device_label,
+            "device": self.job.device_label,
             "device_shared": self.distilled.get("device_shared") or self.shared,
             "started": self.started,
             "finished": measure.now(),
@@ -227,7 +224,7 @@ class CellRun:
 
     def _on_phase(self, name: str) -> None:
         if not self.shared:
-            self.shared = in_use_by_others(self.run_id)
+            self.shared = in_use_by_others(self.job.run_id)
         self.emit("phase", name=name, peak=measure.peak_rss())
 
     def _release_memory(self) -> None:

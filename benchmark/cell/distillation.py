@@ -21,17 +21,18 @@ from ..machine.determinism import seed_everything
 from ..machine.measure import Meter, StepMeter
 from ..suite.cell import Cell
 from .cell_checkpoint import PHASES, CellCheckpoint, maker
+from .stop_request import StopRequest
 
 
 class Distillation:
     """One distillation in this process. `facts` holds record fields, also after a divergence."""
 
-    def __init__(self, cell: Cell, meter: Meter, emit: Callable[..., None], checkpoints: Path, every: float):
+    def __init__(self, cell: Cell, meter: Meter, emit: Callable[..., None], checkpoints: Path, every: float, stop: StopRequest):
         self.cell, self.meter = cell, meter
         self.method = build(METHODS.get(cell.method), cell.params, f"method {cell.method!r}")
         self.bank = FeatureBank(phase=meter.phase, device=torch.device(cell.device))
         self.steps = StepMeter(meter, lambda facts: emit("step", **facts, peak=measure.peak_rss()))
-        self.checkpoint = CellCheckpoint(checkpoints, maker(cell, self.method), self.steps, every)
+        self.checkpoint = CellCheckpoint(checkpoints, maker(cell, self.method), self.steps, every, stop)
         self.base = measure.current_rss()
         self.found: dict[str, Any] = {}  # what the run tells of itself
 

@@ -3,8 +3,10 @@
 run_plan(cells, out, progress=reporter())
 """
 
+import contextlib
 import sys
 from collections.abc import Sequence
+from statistics import fmean as mean
 from typing import IO, Any
 
 from rich.console import Console, Group
@@ -15,6 +17,8 @@ from rich.text import Text
 
 from ..machine.measure import clock
 from ..suite.cell import Cell
+from .forecast import Forecast, Running
+from .job import Event
 from .run_summary import RunSummary
 
 
@@ -24,7 +28,7 @@ class Reporter:
     def start(self, cells: Sequence[Cell], skipped: int) -> None: ...
     def warning(self, text: str) -> None: ...
     def cell_started(self, index: int, cell: Cell, device: str) -> None: ...
-    def event(self, index: int, event: dict[str, Any]) -> None: ...
+    def event(self, index: int, event: Event) -> None: ...
     def record(self, record: dict[str, Any]) -> None: ...
     def cell_finished(self, index: int, cell: Cell, seconds: float) -> None: ...
     def finish(self, summary: RunSummary) -> None: ...
@@ -44,9 +48,11 @@ class PlainReporter(Reporter):
         self.total = self.finished = 0
         self.begin = clock()
         self.records: dict[str, list[dict[str, Any]]] = {}
+        self.stopped: dict[int, Event] = {}
 
     def write(self, line: str) -> None:
-        print(line, file=self.stream, flush=True)
+        with contextlib.suppress(OSError):  # nobody reads it any more, or its disk is full; the run goes on
+            print(line, file=self.stream, flush=True)
 
     def start(self, cells: Sequence[Cell], skipped: int) -> None:
         self.total, self.begin, self.finished = len(cells), clock(), 0
@@ -59,24 +65,23 @@ class PlainReporter(Reporter):
     def cell_started(self, index: int, cell: Cell, device: str) -> None:
         self.write(f"[{index}/{self.total}] {cell.label} on {device}: started")
 
+    def event(self, index: int, event: Event) -> None:
+        if event.kind == "stopped":
+            self.stopped[index] = event
+
     def record(self, record: dict[str, Any]) -> None:
         self.records.setdefault(record["cell_hash"], []).append(record)
 
     def cell_finished(self, index: int, cell: Cell, seconds: float) -> None:
         self.finished += 1
-        records = self.records.pop(cell.cell_hash, [])
-        facts = [*outcomes(records), duration(seconds), *peak(records), *notes(records)]
+        records, stopped = self.records.pop(cell.cell_hash, []), self.stopped.pop(index, None)
+        end = [] if stopped is None else [stopping(stopped)]
+        facts = [*outcomes(records), *end, duration(seconds), *peak(records), *notes(records)]
         self.write(f"[{index}/{self.total}] {cell.label}: {', '.join(facts)}")
 
     def finish(self, summary: RunSummary) -> None:
         for line in summary_lines(summary):
             self.write(line)
-
-    def eta(self, running: int) -> float | None:
-        """Seconds until the end of the run, from the pace of the finished cells."""
-        if not self.finished:
-            return None
-        return (clock() - self.begin) / (self.finished + running / 2) * (self.total - self.finished - running / 2)
 
 
 class LiveReporter(PlainReporter):
@@ -85,77 +90,107 @@ class LiveReporter(PlainReporter):
     def __init__(self, console: Console):
         super().__init__(console.file)
         self.console = console
-        self.running: dict[int, dict[str, Any]] = {}
+        self.forecast = Forecast()
         self.live = Live(console=console, get_renderable=self.render, refresh_per_second=4, transient=True)
 
     def write(self, line: str) -> None:
-        self.console.print(Text(line), soft_wrap=True)
+        with contextlib.suppress(OSError):
+            self.console.print(Text(line), soft_wrap=True)
 
     def start(self, cells: Sequence[Cell], skipped: int) -> None:
         super().start(cells, skipped)
+        self.forecast = Forecast(cells)
         if cells:
             self.live.start()
 
     def cell_started(self, index: int, cell: Cell, device: str) -> None:
-        self.running[index] = {"cell": cell, "device": device, "since": clock(), "phase": "start", "peak": 0, "step": {}}
+        self.forecast.start(index, cell, device, clock())
 
-    def event(self, index: int, event: dict[str, Any]) -> None:
-        state = self.running.get(index)
-        if state is None:
-            return
-        state["peak"] = max(state["peak"], event.get("peak") or 0)
-        if event["event"] == "phase":
-            state["phase"] = event["name"]
-        elif event["event"] == "step":
-            state["step"] = event
-        elif event["event"] == "evaluation":
-            state["evaluation"], state["step"] = event["name"], {}
+    def event(self, index: int, event: Event) -> None:
+        super().event(index, event)
+        if index in self.forecast.running:
+            self.forecast.running[index].hear(event, clock())
 
     def cell_finished(self, index: int, cell: Cell, seconds: float) -> None:
-        self.running.pop(index, None)
+        self.forecast.end(index, clock())
         super().cell_finished(index, cell, seconds)
 
     def finish(self, summary: RunSummary) -> None:
-        self.running.clear()
+        self.forecast.running.clear()
         self.live.stop()
         super().finish(summary)
 
     def render(self) -> Group:
         head = Table.grid(padding=(0, 1))
-        eta = self.eta(len(self.running))
         bar = ProgressBar(total=max(1, self.total), completed=self.finished, width=30)
-        passed = duration(clock() - self.begin)
-        head.add_row(
-            bar, f"{self.finished}/{self.total} cells", passed, f"about {duration(eta)} left" if eta is not None else ""
-        )
-        lines = (running_line(index, self.total, state) for index, state in sorted(self.running.items()))
+        head.add_row(bar, f"{self.finished}/{self.total} cells", duration(clock() - self.begin), self.time_left())
+        width = self.console.width
+        lines = (running_line(index, self.total, cell, width) for index, cell in sorted(self.forecast.running.items()))
         return Group(head, *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))
 
+    def time_left(self) -> str:
+        """`about 3 min 12 s left`; `at least` where the cost of some cells is not known yet."""
+        seconds, complete = self.forecast.left(clock())
+        if complete:
+            return f"about {duration(seconds)} left"
+        return f"at least {duration(seconds)} left" if seconds else ""
 
-def running_line(index: int, total: int, state: dict[str, Any]) -> str:
-    """`[3/12] clpdd · … · distill · step 120/300 · loss 0.41 · 35 steps/s · 5 s left · 1.20 GiB`."""
-    step = state["step"]
-    parts = [f"[{index}/{total}] {state['cell'].label}", state["phase"], state.get("evaluation")]
-    if step:
-        parts.append(f"step {step['step']}/{step['steps']}")
-        parts.append(None if step["loss"] is None else f"loss {step['loss']:.4g}")
-        parts.append(None if step["steps_per_second"] is None else f"{step['steps_per_second']:.3g} steps/s")
-        parts.append(None if step["eta_seconds"] is None else f"{duration(step['eta_seconds'])} left")
-    parts += [duration(clock() - state["since"]), gibibytes(state["peak"]) if state["peak"] else None]
-    return " · ".join(part for part in parts if part)
+
+_SHORTEST = (16, 12)  # columns that the cell's label, and what it does now, keep in a narrow line
+
+
+def running_line(index: int, total: int, cell: Running, width: int) -> str:
+    """`[3/12] clpdd · … · distill · step 120/300 · loss 0.41 · 35 steps/s · 5 s left · 52.1 s · 1.20 GiB` in at most `width`
+    columns: labels are shortened first, then rate and loss go; steps, times and memory stay."""
+    step, seconds = cell.step, duration(clock() - cell.since)
+    numbers = [
+        (step and f"step {step.step}/{step.steps}", False),
+        (step and step.loss is not None and f"loss {step.loss:.4g}", True),
+        (step and step.steps_per_second is not None and f"{step.steps_per_second:.3g} steps/s", True),
+        (step and step.eta_seconds is not None and f"{duration(step.eta_seconds)} left", False),
+        (seconds, False),
+        (cell.peak and gibibytes(cell.peak), False),
+    ]
+    number, what = f"[{index}/{total}] ", cell.evaluation or cell.phase
+    for shown in (numbers, [each for each in numbers if not each[1]]):
+        end = "".join(f" · {text}" for text, _ in shown if text)
+        room = width - len(number) - len(" · ") - len(end)
+        if room >= sum(_SHORTEST):
+            break
+    label = shortened(cell.cell.label, max(_SHORTEST[0], room - len(what)))
+    return f"{number}{label} · {shortened(what, max(_SHORTEST[1], room - len(label)))}{end}"
+
+
+def shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def stopping(event: Event) -> str:
+    """What a cell that was asked to stop leaves."""
+    return "stopped" if event.step is None else f"stopped; its checkpoint is that of step {event.step}"
 
 
 def outcomes(records: Sequence[dict[str, Any]]) -> list[str]:
-    """Mean top-1 per protocol over the eval backbones; failures by status with their number."""
+    """Mean top-1 per protocol, on the set's own backbone and on the others apart; failures by status with their number."""
     parts = []
     for protocol in dict.fromkeys(r["protocol_spec"] for r in records):
         of = [r for r in records if r["protocol_spec"] == protocol]
-        found = [r["top1"] for r in of if r["status"] == "ok"]
-        if found:
-            parts.append(f"{protocol} {sum(found) / len(found):.1f} % (mean of {len(found)})")
+        found = [r for r in of if r["status"] == "ok"]
+        own = [r["top1"] for r in found if is_own(r)]
+        others = [r["top1"] for r in found if not is_own(r)]
+        if own and others:
+            parts.append(f"{protocol} own {mean(own):.1f} transfer {mean(others):.1f} % (mean of {len(others)})")
+        elif found:
+            of_how_many = f" (mean of {len(others)})" * bool(others)
+            parts.append(f"{protocol}{' own' * bool(own)} {mean(own or others):.1f} %{of_how_many}")
         for status in dict.fromkeys(r["status"] for r in of if r["status"] != "ok"):
             parts.append(f"{protocol} {status} ({sum(r['status'] == status for r in of)})")
     return parts
+
+
+def is_own(record: dict[str, Any]) -> bool:
+    """Whether a set is judged on the backbone that distilled it."""
+    return record["distill_backbone"] is not None and record["distill_backbone"] == record["eval_backbone"]
 
 
 def peak(records: Sequence[dict[str, Any]]) -> list[str]:

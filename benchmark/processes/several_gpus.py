@@ -18,8 +18,6 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -34,8 +32,7 @@ from ...core.parallel import member
 from ...core.params import build
 from ...core.run import Run
 from ..machine.determinism import make_deterministic, seed_everything
-from ..suite.cell import Cell
-from .job import end_with_parent, read_job
+from .job import Job, end_with_parent, read_job
 from .launcher import slots
 
 _PATIENCE = timedelta(days=7)  # a job may be long in coming
@@ -80,7 +77,7 @@ def check_devices(device: str, nproc: int) -> None:
 
 
 @contextlib.contextmanager
-def team(job: dict[str, Any]) -> Iterator[None]:
+def team(job: Job) -> Iterator[None]:
     """Around the distilling of a cell process: the other processes, if there are any, do it too."""
     if member()[1] == 1:
         yield
@@ -88,7 +85,7 @@ def team(job: dict[str, Any]) -> Iterator[None]:
     number, done = _publish(job), threading.Event()
     threading.Thread(target=_end_with_followers, args=(number, done), daemon=True).start()
     try:
-        with _joined(number, job["cell"]["device"]):
+        with _joined(number, job.cell.device):
             yield
     finally:
         done.set()
@@ -97,27 +94,28 @@ def team(job: dict[str, Any]) -> Iterator[None]:
 def follow() -> int:
     """Help with one cell after the other until there are no more."""
     store, number = _store(), 1
-    while (job := json.loads(_awaited(store, f"job/{number}"))) is not None:
+    while (facts := json.loads(_awaited(store, f"job/{number}"))) is not None:
+        job = Job.from_json(facts)
         if code := _help(store, job, number):
             store.set(f"failed/{number}", str(code))
         number += 1
     return 0
 
 
-def _help(store: Store, job: dict[str, Any], number: int) -> int:
+def _help(store: Store, job: Job, number: int) -> int:
     """Exit code of a fresh process that helps with a cell; 0 too if the cell was over before it."""
-    places = slots(job["cell"]["device"])
+    places = slots(job.cell.device)
     place = places[0 if len(places) == 1 else int(os.environ["LOCAL_RANK"])]  # one place: the CPU, or torchrun's choice of GPU
     variables = {**os.environ, **place.environment}
-    logs = Path(job["out"]) / "logs"
+    logs = job.out / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    with (logs / f"{job['cell']['cell_hash']}.log").open("ab") as log:
+    with (logs / f"{job.cell.cell_hash}.log").open("ab") as log:
         process = subprocess.Popen(
             [*_COMMAND, str(number)], env=variables, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
         )
         try:
             assert process.stdin is not None
-            process.stdin.write(json.dumps(job).encode() + b"\n")
+            process.stdin.write(json.dumps(job.to_json()).encode() + b"\n")
             process.stdin.flush()
             while (code := process.poll()) is None:
                 if store.check([f"job/{number + 1}"]):
@@ -130,12 +128,12 @@ def _help(store: Store, job: dict[str, Any], number: int) -> int:
             process.wait()
 
 
-def help_distil(job: dict[str, Any], number: int) -> None:
+def help_distil(job: Job, number: int) -> None:
     """The part of a cell that all processes do; the first one reports what comes of it."""
-    cell = Cell.from_json(job["cell"])
+    cell = job.cell
     device = torch.device(cell.device)
     make_deterministic(cell.device)
-    for plugin in job["plugins"]:
+    for plugin in job.plugins:
         METHODS.load_file(plugin)
     data = build(DATASETS.get(cell.dataset_name), cell.dataset_params, f"dataset {cell.dataset_name!r}").load()
     if data.fingerprint != cell.dataset_fingerprint:
@@ -173,10 +171,10 @@ def _end_with_followers(number: int, done: threading.Event) -> None:
             os._exit(1)
 
 
-def _publish(job: dict[str, Any] | None) -> int:
+def _publish(job: Job | None) -> int:
     store = _store()
     number = store.add("jobs", 1)
-    store.set(f"job/{number}", json.dumps(job))
+    store.set(f"job/{number}", json.dumps(None if job is None else job.to_json()))
     return number
 
 
@@ -197,6 +195,6 @@ if __name__ == "__main__":
         sys.exit(follow())
     the_job = read_job()
     end_with_parent()
-    if the_job["threads"]:
-        torch.set_num_threads(the_job["threads"])
+    if the_job.threads:
+        torch.set_num_threads(the_job.threads)
     help_distil(the_job, int(sys.argv[1]))

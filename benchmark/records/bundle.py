@@ -19,10 +19,13 @@ from ...core.registries import PROTOCOLS
 from .fields import fault
 from .records import FILE, SCHEMA, append_record, jsonable, load_records
 from .regression import cell_name
-from .run_folder import locked
+from .run_folder import locked, prepare
+
+Record = dict[str, Any]
 
 _FORMAT = 1
 _LARGEST = 512 * 2**20  # bytes, unpacked: a million records have about 4 GB, what people share 1 MB
+_WAIT = 60.0  # seconds for others that merge into the same folder
 
 
 @dataclass(frozen=True)
@@ -59,25 +62,28 @@ def merge(bundles: Sequence[Path], into: Path) -> Merged:
     Raises `UserError` before anything is written for a damaged bundle, another protocol version, or a configuration with two
     different results. A finished record goes before a failed one of the same configuration.
     """
-    held = {r["config_hash"]: r for r in load_records([into])} if (into / FILE).exists() else {}
-    new: dict[str, dict[str, Any]] = {}
-    known = 0
-    for file in bundles:
-        for record in read_bundle(file):
-            _check_version(file, record)
-            there = new.get(record["config_hash"]) or held.get(record["config_hash"])
-            if there is not None and (same := _same(there, record, file)):
-                known += same
-            else:
-                new[record["config_hash"]] = record
-    try:
-        into.mkdir(parents=True, exist_ok=True)
-        with locked(into):
-            for record in new.values():
-                append_record(into, record)
-    except OSError as error:
-        raise UserError(f"cannot write to {into}: {error.strerror or error}; choose another folder with --into") from None
+    bundled = [(file, record) for file in bundles for record in read_bundle(file)]
+    for file, record in bundled:
+        _check_version(file, record)
+    _chosen(bundled, {})  # before the folder is made
+    with locked(prepare(into, "--into"), wait=_WAIT):
+        new, known = _chosen(bundled, {r["config_hash"]: r for r in load_records([into])} if (into / FILE).exists() else {})
+        for record in new:
+            append_record(into, record)
     return Merged(len(new), known)
+
+
+def _chosen(bundled: Sequence[tuple[Path, Record]], held: dict[str, Record]) -> tuple[list[Record], int]:
+    """The records that are to be added to those `held`, and how many are there already."""
+    new: dict[str, Record] = {}
+    known = 0
+    for file, record in bundled:
+        there = new.get(record["config_hash"]) or held.get(record["config_hash"])
+        if there is not None and (same := _same(there, record, file)):
+            known += same
+        else:
+            new[record["config_hash"]] = record
+    return list(new.values()), known
 
 
 def read_bundle(file: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The run folder: made and tried before anything runs, and used by one run at a time.
+"""The run folder: made and tried before anything is written, and written by one process at a time.
 
 OUT/records.jsonl       one line per evaluation
 OUT/sets/HASH/          distilled sets
@@ -8,6 +8,8 @@ OUT/logs/HASH.log       what a cell process printed
 
 import contextlib
 import os
+import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,43 +21,72 @@ except ImportError:  # not POSIX: run folders are not guarded there
     fcntl = None
 
 LOCK = ".lock"
+_POLL = 0.05  # seconds between two tries to get the lock
+_LEFT_BEHIND = (".write-probe-*", "sets/.*.*", "checkpoints/*/.*")  # what a kill in mid-write leaves
 
 
-def prepare(out: Path) -> None:
-    """Make the folders and check that files can be written. Raises `UserError`."""
-    probe = out / ".write-probe"
+def prepare(out: Path, option: str = "--out") -> Path:
+    """Make the folders and check that files can be written; returns `out` as an absolute path. Raises `UserError`."""
     try:
+        out = Path(out).absolute()
+        probe = out / f".write-probe-{os.getpid()}"
         for folder in (out, out / "sets", out / "logs"):
             folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"ddbench")
-        probe.unlink()
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            probe.unlink()
-        raise UserError(f"cannot write to {out}: {error.strerror or error}; choose another folder with --out") from error
+        try:
+            probe.write_bytes(b"ddbench")
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in a name
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot write to {out}: {reason}; choose another folder with {option}") from error
+    return out
 
 
 @contextlib.contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Hold the lock of a run folder. The kernel drops it with the process, so a killed run leaves no stale lock behind.
+def locked(out: Path, wait: float = 0.0) -> Iterator[None]:
+    """Hold the lock of a run folder, which everything that writes there holds. The kernel drops it with the process, so a
+    killed run leaves no stale lock behind. What killed runs left half-written is removed.
 
-    Raises `UserError` if another process holds it.
+    Raises `UserError` if another process holds it for more than `wait` seconds.
     """
-    descriptor = os.open(out / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        descriptor = os.open(out / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise UserError(f"cannot write {out / LOCK}: {error.strerror}; remove it, or choose another folder") from error
     try:
         if fcntl is not None:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-                raise UserError(
-                    f"{out} is in use by another run (process {holder}); wait for it or use another --out"
-                ) from None
-            except OSError:  # a file system without locks
-                pass
+            _lock(descriptor, out, time.monotonic() + wait)
         with contextlib.suppress(OSError):  # the process id is for people only; a full disk is reported by the first record
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        remove_leftovers(out)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, out: Path, end: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # type: ignore[union-attr]
+            return
+        except BlockingIOError:
+            if time.monotonic() < end:
+                time.sleep(_POLL)
+                continue
+            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+            raise UserError(f"{out} is in use by another run (process {holder}); wait for it or use another --out") from None
+        except OSError:  # a file system without locks
+            return
+
+
+def remove_leftovers(out: Path) -> int:
+    """Remove what killed writers left half-written in a run folder whose lock is held; returns how many bytes it took."""
+    freed = 0
+    for path in {path for pattern in _LEFT_BEHIND for path in out.glob(pattern)}:
+        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        with contextlib.suppress(OSError):
+            freed += sum(file.stat().st_size for file in files)
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return freed

@@ -63,7 +63,7 @@ class FakeData(DataSource):
 class Fake(Method):
     """Five steps towards the mean image; `fail` says how it goes wrong, `wait` how long a step takes."""
 
-    fail: Literal["no", "crash", "loop", "diverge", "nan", "allocate", "unsupported", "user", "die", "segfault"] = "no"
+    fail: Literal["no", "crash", "loop", "diverge", "nan", "allocate", "unsupported", "user", "die", "segfault", "fork"] = "no"
     steps: int = 5
     wait: float = 0.0
     rate: float = 0.5
@@ -101,6 +101,7 @@ FAILURES = {
     "user": _raise(UserError("this file is missing")),
     "die": lambda: os.kill(os.getpid(), 9),
     "segfault": lambda: ctypes.string_at(0),
+    "fork": os.fork,  # and both go on
 }
 
 

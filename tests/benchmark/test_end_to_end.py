@@ -2,13 +2,16 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
-import threading
+import time
 
 import pytest
 import torch
 
+from ddbench.benchmark.machine.signals import Interrupted, Stop
+from ddbench.benchmark.processes.job import Event, Job
 from ddbench.benchmark.processes.launcher import Host, launch
 from ddbench.benchmark.processes.progress import Reporter
 from ddbench.benchmark.processes.runner import run_plan
@@ -52,32 +55,72 @@ def test_a_crash_in_native_code_costs_one_evaluation_and_the_set_is_kept(planned
     assert by_status["oom"]["environment"]["torch_version"] == torch.__version__.partition("+")[0]
 
 
-class InterruptAtCheckpoint(Reporter):
-    """Ctrl-C when the first checkpoint has been written and distilling goes on; the cell process gets SIGKILL."""
+class InterruptAt(Reporter):
+    """A signal to this process, as by Ctrl-C, once a step of the cell is done."""
 
-    def __init__(self):
-        self.phases = []
+    def __init__(self, step, number=signal.SIGINT):
+        self.step, self.number, self.stopped = step, number, None
 
     def event(self, index, event):
-        self.phases.append(event.get("name"))
-        if self.phases[-2:] == ["checkpoint", "distill"]:
-            raise KeyboardInterrupt
+        if event.kind == "step" and event.step >= self.step and self.number:
+            os.kill(os.getpid(), self.number)
+            self.number = None
+        elif event.kind == "stopped":
+            self.stopped = event.step
 
 
-def test_an_interrupted_cell_goes_on_to_the_same_bits(planned, fake_plugins, tmp_path):
+def test_an_interrupted_cell_goes_on_after_the_step_in_hand_to_the_same_bits(planned, fake_plugins, tmp_path):
+    """Long before the first checkpoint is due."""
     cells, settings = planned("lgm[steps=300,copies=1,grow_every=50]"), {"threads": 1, "plugins": [fake_plugins]}
-    with pytest.raises(KeyboardInterrupt):
-        run_plan(cells, tmp_path / "cut", progress=InterruptAtCheckpoint(), checkpoint_every=0.1, **settings)
-    assert len(list((tmp_path / "cut" / "checkpoints").rglob("*.safetensors"))) == 1
+    told = InterruptAt(100)
+    with pytest.raises(Interrupted):
+        run_plan(cells, tmp_path / "cut", progress=told, **settings)
+    assert not (tmp_path / "cut" / "records.jsonl").exists()
     for name in ("cut", "straight"):
         run_plan(cells, tmp_path / name, **settings)
     (resumed,), (straight,) = (load_records([tmp_path / name]) for name in ("cut", "straight"))
     assert straight["resumed_at"] == []
     assert resumed["checkpoint_note"] is None
-    assert 0 < resumed["resumed_at"][0] < 300
+    assert 100 <= told.stopped == resumed["resumed_at"][0] < 300
     assert resumed["set_fingerprint"] == straight["set_fingerprint"]
     assert resumed["steps"] == straight["steps"] == 300
     assert not list((tmp_path / "cut" / "checkpoints").iterdir())
+
+
+def test_a_killed_cell_goes_on_from_its_last_checkpoint_to_the_same_bits(planned, fake_plugins, tmp_path):
+    cells, settings = planned("lgm[steps=300,copies=1,grow_every=50]"), {"threads": 1, "plugins": [fake_plugins]}
+
+    class KillAt(InterruptAt):
+        def event(self, index, event):
+            if (
+                event.kind == "step"
+                and event.step >= self.step
+                and list((tmp_path / "cut" / "checkpoints").rglob("*.safetensors"))
+            ):
+                raise RuntimeError("the cell process gets SIGKILL")
+
+    with pytest.raises(RuntimeError, match="SIGKILL"):
+        run_plan(cells, tmp_path / "cut", progress=KillAt(50), checkpoint_every=0.1, **settings)
+    for name in ("cut", "straight"):
+        run_plan(cells, tmp_path / name, **settings)
+    (resumed,), (straight,) = (load_records([tmp_path / name]) for name in ("cut", "straight"))
+    assert 0 < resumed["resumed_at"][0] < 300
+    assert resumed["set_fingerprint"] == straight["set_fingerprint"]
+
+
+def test_a_method_without_checkpoints_is_interrupted_at_once(planned, fake_plugins, tmp_path):
+    begin = time.monotonic()
+    with pytest.raises(Interrupted) as caught:
+        run_plan(
+            planned("fake[steps=1000,wait=0.2]"), tmp_path, plugins=[fake_plugins], progress=InterruptAt(2, signal.SIGTERM)
+        )
+    assert caught.value.number == signal.SIGTERM
+    assert time.monotonic() - begin < 60
+
+
+def test_a_process_that_a_method_forks_is_no_cell(planned, fake_plugins, tmp_path):
+    run_plan(planned("fake[fail=fork]"), tmp_path, plugins=[fake_plugins])
+    assert len((tmp_path / "records.jsonl").read_text().splitlines()) == 1
 
 
 def test_a_method_that_never_ends_is_a_timeout(planned, fake_plugins, tmp_path):
@@ -87,19 +130,16 @@ def test_a_method_that_never_ends_is_a_timeout(planned, fake_plugins, tmp_path):
 
 def test_a_cell_process_ends_with_its_parent(planned, fake_plugins, tmp_path):
     """A killed `ddbench run` closes the pipe that the cell process watches."""
-    job = {
-        "cell": planned("fake[fail=loop]")[0].to_json(), "out": str(tmp_path), "overwrite": False, "device_label": "cpu",
-        "threads": 1, "plugins": [str(fake_plugins)], "checkpoint_every": 60.0, "run_id": "this",
-    }  # fmt: skip
+    job = Job(planned("fake[fail=loop]")[0], tmp_path, "this", "cpu", threads=1, plugins=(str(fake_plugins),))
     reader, writer = os.pipe()
-    command = [sys.executable, "-P", "-c", "from ddbench.benchmark import cell; cell.main()"]
+    command = [sys.executable, "-P", "-c", f"from ddbench.benchmark.cell import main; main.main({writer})"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[writer])
     os.close(writer)
     try:
-        process.stdin.write(json.dumps({**job, "event_fd": writer}).encode() + b"\n")
+        process.stdin.write(json.dumps(job.to_json()).encode() + b"\n")
         process.stdin.flush()
-        with os.fdopen(reader) as events:
-            next(line for line in events if json.loads(line).get("name") == "distill")
+        with os.fdopen(reader, "rb") as events:
+            next(line for line in events if Event.parse(line).name == "distill")
         process.stdin.close()
         assert process.wait(timeout=10) == 1
     finally:
@@ -107,8 +147,9 @@ def test_a_cell_process_ends_with_its_parent(planned, fake_plugins, tmp_path):
 
 
 def test_a_job_that_is_not_wanted_any_more_is_not_waited_for(planned, tmp_path):
-    stop = threading.Event()
-    stop.set()
-    facts = {"timeout": None, "on_event": lambda event: None, "stop": stop}
+    stop = Stop()
+    stop.now()
+    job = Job(planned("fake")[0], tmp_path, "this", "cpu")
     with Host({}) as host:
-        assert launch({}, host=host, log=tmp_path / "log", **facts).stopped
+        ended = launch(job, host=host, log=tmp_path / "log", timeout=None, tell=lambda event: None, stop=stop)
+    assert ended.why == "stopped"

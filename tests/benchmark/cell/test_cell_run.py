@@ -15,6 +15,8 @@ import torch
 from ddbench.benchmark.cell.cell_run import CellRun
 from ddbench.benchmark.cell.distillation import checked
 from ddbench.benchmark.machine.in_use import present
+from ddbench.benchmark.processes.job import Job
+from ddbench.benchmark.suite.cell import Cell
 from ddbench.benchmark.suite.plan import plan
 from ddbench.benchmark.suite.suite import suite
 from ddbench.core.errors import DiskError, Diverged
@@ -38,15 +40,9 @@ def work(fake_plugins, tmp_path, monkeypatch):
         fields = {"methods": [method], "backbones": backbones[:1], "eval_backbones": backbones, "datasets": ["fake_data"]}
         cell = plan(suite(**fields, protocols=list(protocols), controls=False, **grid), device="cpu")[0]
         events = []
-        job = {
-            "cell": {**cell.to_json(), **(change or {})},
-            "out": str(tmp_path),
-            "overwrite": overwrite,
-            "checkpoint_every": 60.0,
-            "run_id": "this",
-            "device_label": "cpu",
-        }
-        CellRun(job, lambda event, **facts: events.append({"event": event, **facts})).run()
+        changed = Cell.from_json({**cell.to_json(), **(change or {})})
+        job = Job(changed, tmp_path, "this", "cpu", overwrite=overwrite)
+        CellRun(job, lambda kind, **facts: events.append({"event": kind, **facts})).run()
         return events
 
     gc.freeze()  # as the cell process does

@@ -1,25 +1,32 @@
 """What a person sees: plain lines in a log, a live block on a terminal, one summary."""
 
+import dataclasses
 import io
 
 import pytest
 from rich.console import Console
 
 from ddbench.benchmark.processes import progress
+from ddbench.benchmark.processes.forecast import Running
+from ddbench.benchmark.processes.job import Event
 from ddbench.benchmark.processes.progress import (
     LiveReporter,
     PlainReporter,
     duration,
     notes,
+    outcomes,
     reporter,
     running_line,
     summary_lines,
 )
-from ddbench.benchmark.processes.runner import RunSummary
+from ddbench.benchmark.processes.run_summary import RunSummary
+
+STEP = Event("step", step=2, steps=9, loss=0.5, steps_per_second=4.0, eta_seconds=1.75, peak=2**30)
 
 
-def record_of(cell, status="ok", top1=50.0, protocol="ridge", reason=None):
-    facts = {"method_spec": "m", "distill_backbone": "net", "dataset": "data", "cell_hash": cell.cell_hash}
+def record_of(cell, status="ok", top1=50.0, protocol="ridge", reason=None, distil="net", judge="other"):
+    facts = {"method_spec": "m", "distill_backbone": distil, "dataset": "data", "cell_hash": cell.cell_hash}
+    facts["eval_backbone"] = judge
     return {
         **facts, "status": status, "top1": top1, "protocol_spec": protocol, "reason": reason,
         "peak_bytes": {"gpu_allocated": None, "cpu_rss": 2**30},
@@ -30,10 +37,8 @@ def play(out, cell):
     """A run of two cells, the first of which ends."""
     out.start([cell, cell], skipped=3)
     out.cell_started(1, cell, "cpu")
-    out.event(1, {"event": "phase", "name": "distill", "peak": 2**29})
-    out.event(
-        1, {"event": "step", "step": 2, "steps": 9, "loss": 0.5, "steps_per_second": 4.0, "eta_seconds": 1.75, "peak": 2**30}
-    )
+    out.event(1, Event("phase", name="distill", peak=2**29))
+    out.event(1, STEP)
     for record in (record_of(cell, top1=40.0), record_of(cell, top1=60.0), record_of(cell, "oom", None, "probe", "no memory")):
         out.record(record)
 
@@ -60,29 +65,60 @@ def test_the_live_block_shows_step_loss_rate_and_memory(cell_of, monkeypatch):
     console = Console(file=io.StringIO(), force_terminal=True, width=200)
     out = LiveReporter(console)
     play(out, cell)
-    line = running_line(1, 2, out.running[1])
+    line = running_line(1, 2, out.forecast.running[1], 200)
     expected = "distill · step 2/9 · loss 0.5 · 4 steps/s · 1.8 s left · 0.0 s · 1.00 GiB"
     assert line == f"[1/2] m · net · data · ipc 1 · seed 0 · {expected}"
-    out.event(1, {"event": "evaluation", "name": "ridge on net", "config_hash": "x"})
-    assert "ridge on net" in running_line(1, 2, out.running[1])
+    out.event(1, Event("evaluation", name="ridge on net", config_hash="x"))
+    assert "ridge on net" in running_line(1, 2, out.forecast.running[1], 200)
     with console.capture() as capture:
         console.print(out.render())
     assert "0/2 cells" in capture.get()
     out.cell_finished(1, cell, 10)
-    assert out.running == {}
+    assert out.forecast.running == {}
     out.finish(RunSummary(done=2))
     assert not out.live.is_started
 
 
-def test_the_end_of_the_run_is_foretold_from_finished_cells(cell_of, monkeypatch):
-    time = [0.0]
-    monkeypatch.setattr(progress, "clock", lambda: time[0])
-    out, cell = PlainReporter(io.StringIO()), cell_of()
-    out.start([cell] * 4, 0)
-    assert out.eta(0) is None
-    time[0] = 10.0
-    out.cell_finished(1, cell, 10)
-    assert out.eta(0) == pytest.approx(30)
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("evaluation", [None, "linear-probe[epochs=1000,lr=0.001,batch=100] on torchvision[model=vgg19]"])
+def test_a_narrow_line_keeps_its_numbers(cell_of, monkeypatch, width, evaluation):
+    monkeypatch.setattr(progress, "clock", lambda: 4000.0)
+    long = cell_of(method_spec=f"clpdd[{'tau=0.05,' * 20}]")
+    step = dataclasses.replace(STEP, step=1200, steps=20000, eta_seconds=4000.0)
+    cell = Running(long, "cpu", 100.0, phase="distill", evaluation=evaluation, peak=2**31, step=step)
+    line = running_line(112, 132, cell, width)
+    assert len(line) <= width
+    assert line.startswith("[112/132] clpdd[tau=0.0")
+    assert line.endswith("1 h 06 min left · 1 h 05 min · 2.00 GiB")
+    assert "step 1200/20000" in line
+    assert ("steps/s" in line) == (width == 120)
+    assert ("linear-prob" if evaluation else "distill") in line
+
+
+def test_own_and_transfer_are_told_apart(cell_of):
+    cell = cell_of()
+    own, others = record_of(cell, top1=84.3, judge="net"), [record_of(cell, top1=t) for t in (43.0, 43.8)]
+    assert outcomes([own, *others]) == ["ridge own 84.3 transfer 43.4 % (mean of 2)"]
+    assert outcomes([own]) == ["ridge own 84.3 %"]
+    assert outcomes([record_of(cell, top1=20.0, distil=None)] * 3) == ["ridge 20.0 % (mean of 3)"]
+
+
+def test_a_stopped_cell_says_where_it_goes_on(cell_of):
+    cell, stream = cell_of(), io.StringIO()
+    out = PlainReporter(stream)
+    out.start([cell, cell], 0)
+    out.event(1, Event("stopped", step=103))
+    out.cell_finished(1, cell, 4)
+    assert stream.getvalue() == "[1/2] m · net · data · ipc 1 · seed 0: stopped; its checkpoint is that of step 103, 4.0 s\n"
+
+
+class Broken(io.StringIO):
+    def write(self, text):
+        raise BrokenPipeError
+
+
+def test_a_log_that_nobody_reads_does_not_end_the_run(cell_of):
+    play(PlainReporter(Broken()), cell_of())
 
 
 def test_a_log_gets_plain_lines_and_a_terminal_the_live_block(monkeypatch):

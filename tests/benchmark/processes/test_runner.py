@@ -6,14 +6,11 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from ddbench.benchmark.machine.in_use import present
-from ddbench.benchmark.processes import fork_server as host
-from ddbench.benchmark.processes import launcher
 from ddbench.benchmark.processes.launcher import slots
 from ddbench.benchmark.processes.progress import Reporter
 from ddbench.benchmark.processes.runner import run_plan
@@ -22,25 +19,7 @@ from ddbench.benchmark.records.records import FILE, append_record, load_records
 from ddbench.benchmark.records.run_folder import LOCK, locked
 from ddbench.core.errors import UserError
 
-
-@pytest.fixture(autouse=True)
-def fake_process(monkeypatch):
-    """The real host without the package around it, so that nothing imports torch, and cells that only pretend."""
-    monkeypatch.setattr(launcher, "HOST", (sys.executable, host.__file__))
-    monkeypatch.setattr(launcher, "CELL", "fake_cell")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-
-
-@pytest.fixture
-def cell(cell_of, evaluation_of):
-    """A cell whose process, or whose evaluations, do what `how` says."""
-
-    def cell(number, how=None, evaluations=(None, None)):
-        params = {"how": how, "number": number}
-        judged = [evaluation_of(f"net{i}", params={"how": what}) for i, what in enumerate(evaluations)]
-        return cell_of(judged, params=params, method_spec=f"m{number}", method=f"m{number}")
-
-    return cell
+pytestmark = pytest.mark.usefixtures("fake_process")
 
 
 def statuses(out):
@@ -109,46 +88,29 @@ def test_a_timeout_keeps_what_was_finished(cell, tmp_path):
     assert [r["status"] for r in load_records([tmp_path])] == ["ok", "timeout", "timeout"]
 
 
-def gone(pid):
-    """Whether a process has ended (a zombie that waits for its parent counts)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
-
-
-def wait_until(condition, seconds=10):
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.02)
-    return condition()
-
-
-def test_a_timeout_kills_the_whole_process_group(cell, tmp_path):
+def test_a_timeout_kills_the_whole_process_group(cell, tmp_path, gone):
     run_plan([cell(1, "child")], tmp_path, timeout=1.5)
-    pid = int((tmp_path / "child.pid").read_text())
-    assert wait_until(lambda: gone(pid))
+    assert gone(int((tmp_path / "child.pid").read_text()))
 
 
 class InterruptAt(Reporter):
-    """Ctrl-C as soon as cell `index` has started a process of its own."""
+    """Raises as soon as cell `index` has started a process of its own."""
 
-    def __init__(self, index, out):
-        self.index, self.out = index, out
+    def __init__(self, index, out, wait_until):
+        self.index, self.out, self.wait_until = index, out, wait_until
 
     def cell_started(self, index, cell, device):
         if index == self.index:
-            assert wait_until((self.out / "child.pid").exists)
+            assert self.wait_until((self.out / "child.pid").exists)
             raise KeyboardInterrupt
 
 
-def test_an_interrupt_kills_the_child_and_keeps_what_is_done(cell, tmp_path):
+def test_an_exception_kills_the_child_and_keeps_what_is_done(cell, tmp_path, gone, wait_until):
     cells = [cell(1), cell(2, "child"), cell(3)]
     with pytest.raises(KeyboardInterrupt):
-        run_plan(cells, tmp_path, progress=InterruptAt(2, tmp_path))
+        run_plan(cells, tmp_path, progress=InterruptAt(2, tmp_path, wait_until))
     assert statuses(tmp_path) == [("m1", "ok")] * 2
-    pid = int((tmp_path / "child.pid").read_text())
-    assert wait_until(lambda: gone(pid))
+    assert gone(int((tmp_path / "child.pid").read_text()))
     assert run_plan([cells[0], cells[2]], tmp_path).skipped == 2  # the folder is free again, and the run goes on
 
 
@@ -222,6 +184,34 @@ def test_two_runs_do_not_share_a_folder(cell, tmp_path):
         run_plan([cell(1)], tmp_path)
 
 
+def test_a_lock_that_is_a_folder_and_a_name_with_a_nul_are_refused_in_one_line(cell, tmp_path):
+    (tmp_path / LOCK).mkdir()
+    with pytest.raises(UserError, match=r"cannot write .*\.lock: Is a directory; remove it"):
+        run_plan([cell(1)], tmp_path)
+    for name in ("a\0b", "x" * 300):
+        with pytest.raises(UserError, match=r"cannot write to .*--out"):
+            run_plan([cell(1)], tmp_path / name)
+
+
+def test_what_a_killed_run_left_half_written_goes_with_the_next(cell, tmp_path):
+    left = [tmp_path / "sets" / ".aa.4711" / "set.safetensors", tmp_path / "checkpoints" / "aa" / ".loop0.safetensors.partial"]
+    kept = [tmp_path / "sets" / ".gitkeep", tmp_path / "checkpoints" / "aa" / "loop0.safetensors"]
+    for file in (*left, *kept):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"x" * 1000)
+    with locked(tmp_path):
+        pass
+    assert not left[0].parent.exists()
+    assert [file.exists() for file in (left[1], *kept)] == [False, True, True]
+
+
+@pytest.mark.parametrize("settings", [{"timeout": 1e-9}, {"timeout": float("nan")}, {"checkpoint_every": float("nan")},
+                                      {"checkpoint_every": -1.0}, {"timeout": -5.0}])  # fmt: skip
+def test_times_that_make_no_sense_are_refused(cell, tmp_path, settings):
+    with pytest.raises(UserError, match="give"):
+        run_plan([cell(1)], tmp_path, **settings)
+
+
 def test_the_lock_of_a_dead_process_is_taken_over(cell, tmp_path):
     with subprocess.Popen([sys.executable, "-c", ""]) as dead:
         pass
@@ -256,6 +246,6 @@ def test_a_bug_in_the_harness_is_raised_not_swallowed(cell, tmp_path, monkeypatc
     def broken(*_, **__):
         raise RuntimeError("bug")
 
-    monkeypatch.setattr("ddbench.benchmark.processes.runner.launch", broken)
+    monkeypatch.setattr("ddbench.benchmark.processes.attempts.launch", broken)
     with pytest.raises(RuntimeError, match="bug"):
         run_plan([cell(1)], tmp_path)
