@@ -136,7 +136,7 @@ class LiveReporter(PlainReporter):
         return f"at least {duration(seconds)} left" if seconds else ""
 
 
-_SHORTEST = (16, 12)  # columns that the cell's label, and what it does now, keep in a narrow line
+_LABELS = 24  # columns that the cell's label and what it does now shall have, before rate and loss are shown
 
 
 def running_line(index: int, total: int, cell: Running, width: int) -> str:
@@ -155,14 +155,16 @@ def running_line(index: int, total: int, cell: Running, width: int) -> str:
     for shown in (numbers, [each for each in numbers if not each[1]]):
         end = "".join(f" · {text}" for text, _ in shown if text)
         room = width - len(number) - len(" · ") - len(end)
-        if room >= sum(_SHORTEST):
+        if room >= _LABELS:
             break
-    label = shortened(cell.cell.label, max(_SHORTEST[0], room - len(what)))
-    return f"{number}{label} · {shortened(what, max(_SHORTEST[1], room - len(label)))}{end}"
+    label = shortened(cell.cell.label, max(room - len(what), room // 2))
+    labels = [label, shortened(what, room - len(label))]
+    return f"{number}{' · '.join(filter(None, labels))}{end}"
 
 
 def shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"
+    """At most `length` columns of `text`; nothing where they would tell nothing."""
+    return text if len(text) <= length else f"{text[: length - 1]}…" * (length > 2)
 
 
 def stopping(event: Event) -> str:

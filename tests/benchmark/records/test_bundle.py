@@ -1,6 +1,8 @@
 """Results travel without loss, twice without harm, and never mix protocol versions or overwrite one another."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -119,3 +121,16 @@ def test_the_commands_count_what_they_did(tmp_path, capsys):
     assert "1 records added" in capsys.readouterr().out
     assert main(["merge", str(tmp_path / "none.json"), "--into", str(tmp_path / "into")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_four_processes_that_merge_into_one_folder_at_once_write_each_record_once(tmp_path):
+    bundle, code = (
+        bundled(tmp_path, grid()),
+        "import sys; from pathlib import Path\n"
+        + ("from ddbench.benchmark.records.bundle import merge; merge([Path(sys.argv[1])], Path(sys.argv[2]))"),
+    )
+    command = [sys.executable, "-P", "-c", code, str(bundle), str(tmp_path / "into")]
+    merging = [subprocess.Popen(command) for _ in range(4)]
+    assert [process.wait() for process in merging] == [0] * 4
+    written = (tmp_path / "into" / "records.jsonl").read_text().splitlines()
+    assert len(written) == len(load_records([tmp_path / "run-a"]))
