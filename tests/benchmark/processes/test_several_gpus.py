@@ -19,7 +19,7 @@ GRID = ["-m", "clpdd[steps=5,copies=1]", "-b", ONE, "--eval-backbone", ONE, "--p
 def ddbench(out, *command, grid=GRID, options=()):
     machine = ["--device", "cpu", "--threads", "1"]
     everything = [sys.executable, "-P", *command, "run", *grid, *machine, "--out", str(out), *options]
-    variables = {**os.environ, "OMP_NUM_THREADS": "1"}
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}  # -P for what torchrun starts
     return subprocess.run(everything, env=variables, capture_output=True, text=True, timeout=1800)
 
 
