@@ -9,7 +9,6 @@ Exit codes: 0 all is well, 1 a cell failed, a check failed or a regression was f
 """
 
 import argparse
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from ..core.errors import Unsupported, UserError
 from .commands import align, check, compare, data, doctor, evaluate, listing, merge, run, show, table
+from .machine.output import Output
 from .machine.signals import raising
 
 _COMMANDS = (run, listing, show, table, evaluate, compare, merge, align, check, data, doctor)
@@ -44,6 +44,22 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
+    if sys.stdout is None:  # closed by the caller
+        return _run(argv)
+    output, stdout = Output(sys.stdout), sys.stdout
+    sys.stdout = output  # type: ignore[assignment]
+    try:
+        code = _run(argv)
+        output.flush()
+    finally:
+        sys.stdout = stdout
+    if output.complaint:
+        print(f"ddbench: error: {output.complaint}", file=sys.stderr)
+        return code or 1
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
         with raising():
             args = parser().parse_args(argv)
@@ -54,9 +70,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         print("ddbench: interrupted; what is finished is stored, the same command goes on from there", file=sys.stderr)
         return 128 + getattr(error, "number", signal.SIGINT)
-    except BrokenPipeError:  # `ddbench table ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def one_line(text: str) -> str:

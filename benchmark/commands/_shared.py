@@ -1,6 +1,7 @@
 """Options and defaults that several commands share."""
 
 import argparse
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,6 +91,14 @@ def default_backbones() -> list[str]:
     if not names:
         raise UserError("no mini backbone is installed; name a backbone with -b")
     return names
+
+
+def seconds(text: str) -> float:
+    """argparse type of a length of time, 0 included."""
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds from 0")
+    return value
 
 
 def positive(text: str) -> int:

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -18,9 +19,11 @@ from ._shared import (
     default_backbones,
     load_plugins,
     positive,
+    seconds,
 )
 
 RUNS = Path("results/runs")
+_LONGEST_NAME = 200  # bytes; with its ending and that of a half-written file under the 255 of most file systems
 
 
 def add(commands) -> None:
@@ -49,8 +52,8 @@ def add(commands) -> None:
     how.add_argument("--out", type=Path, metavar="DIR", help=f"default: {RUNS}/NAME; what is finished there is not run again")
     how.add_argument("--overwrite", action="store_true", help="run again what is finished")
     how.add_argument("--dry-run", action="store_true", help="list the cells, estimate time, memory and disk, and stop")
-    how.add_argument("--timeout", type=float, metavar="S", help="seconds that one cell may take")
-    how.add_argument("--checkpoint-every", type=float, default=60.0, metavar="S", help="seconds, at least; default: 60")
+    how.add_argument("--timeout", type=seconds, metavar="S", help="seconds that one cell may take")
+    how.add_argument("--checkpoint-every", type=seconds, default=60.0, metavar="S", help="seconds, at least; default: 60")
     add_machine(how)  # type: ignore[arg-type]
     how.add_argument("--nproc-per-node", type=positive, default=1, metavar="N", help="processes that distil a cell together")
 
@@ -173,7 +176,7 @@ def suites_of(args: argparse.Namespace) -> list[Any]:
 def run_name(methods: list[str], datasets: list[str], ipcs: list[int]) -> str:
     """`clpdd-digits-ipc1`: plugin names and IPCs of the grid, without parameters."""
     names = [re.sub(r"[^\w.+-]+", "_", spec.partition("[")[0].strip()) for spec in (*methods, *datasets)]
-    return "-".join([*dict.fromkeys(names), "ipc" + "_".join(map(str, ipcs))])
+    return file_name("-".join([*dict.fromkeys(names), "ipc" + "_".join(map(str, ipcs))]))
 
 
 def report(cells: list, out: Path) -> list[dict]:
@@ -193,8 +196,11 @@ def report(cells: list, out: Path) -> list[dict]:
         if record["status"] not in ("ok", "unsupported"):
             log = out / "logs" / f"{record['cell_hash']}.log"
             print(f"{record['status'].upper()}  {cell_name(record)}: {record['reason']} (log: {log})")
-    for picture in pictures(cells, out):
-        print(f"picture: {picture}")
+    try:
+        for picture in pictures(cells, out):
+            print(f"picture: {picture}")
+    except OSError as error:  # everything else is there
+        print(f"no picture: {error.strerror or error}")
     print(f"records: {out / 'records.jsonl'}")
     return records
 
@@ -220,6 +226,15 @@ def beside(claims: list, out: Path, overrides: list[str]) -> str:
     return claims_table.text(against(claims, load_records([out]), names), names.notes(claims))
 
 
+def file_name(text: str) -> str:
+    """`text` as a name that every file system takes; what is too long ends in a hash."""
+    name = re.sub(r"[^\w.+-]+", "_", text).strip("_")
+    if len(name.encode()) <= _LONGEST_NAME:
+        return name
+    kept = name.encode()[: _LONGEST_NAME - 9].decode(errors="ignore")
+    return f"{kept}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
 def pictures(cells: list, out: Path) -> list[Path]:
     """One PNG per dataset and IPC with the sets of its first seed; sets that only refer to the data are left out."""
     from ...core.errors import UserError
@@ -239,6 +254,6 @@ def pictures(cells: list, out: Path) -> list[Path]:
     drawn = {}
     for (dataset, ipc, seed), sets in grouped.items():
         if sets and (dataset, ipc) not in drawn:
-            file = re.sub(r"[^\w.+-]+", "_", f"gallery-{dataset}-ipc{ipc}").strip("_") + ".png"
-            drawn[dataset, ipc] = gallery(sets, out / file, f"{dataset}, IPC {ipc}, seed {seed}")
+            name = file_name(f"gallery-{dataset}-ipc{ipc}")
+            drawn[dataset, ipc] = gallery(sets, out / f"{name}.png", f"{dataset}, IPC {ipc}, seed {seed}")
     return list(drawn.values())

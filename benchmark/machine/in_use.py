@@ -10,6 +10,7 @@ import os
 import platform
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from ...core.store import default_cache
 
@@ -56,14 +57,26 @@ def _file(run_id: str, device: str) -> Path:
 @contextlib.contextmanager
 def _held(file: Path) -> Iterator[None]:
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as opened:
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(file.open("w"))
+        while fcntl is not None:
+            fcntl.flock(opened, fcntl.LOCK_EX)
+            if _is_there(file, opened):
+                break
+            opened = stack.enter_context(file.open("w"))  # somebody took it for that of a dead run before it was locked
         try:
-            if fcntl is not None:
-                fcntl.flock(opened, fcntl.LOCK_EX)
             yield
         finally:
             with contextlib.suppress(OSError):
                 file.unlink()
+
+
+def _is_there(file: Path, opened: IO[str]) -> bool:
+    """Whether the open file is the one of that name still."""
+    try:
+        return os.path.samestat(file.stat(), os.fstat(opened.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _is_held(file: Path) -> bool:

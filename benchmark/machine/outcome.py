@@ -1,5 +1,6 @@
 """From an exception, or the end of a process, to a row: status and a reason of one line."""
 
+import errno
 import signal
 import traceback
 
@@ -8,7 +9,11 @@ import torch
 from ...core.errors import Diverged, Unsupported, UserError
 
 _LONGEST = 300  # characters of a reason; the log has the rest
-_CPU_OOM = ("can't allocate memory", "DefaultCPUAllocator", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+_NO_MEMORY = (
+    "can't allocate memory", "DefaultCPUAllocator", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED",
+    "Cannot allocate memory", "can't start new thread", "could not create a primitive", "could not create a memory", "bad_alloc",
+    "failed to map segment", "unable to mmap", "pthread_create failed",
+)  # fmt: skip
 
 
 def classify(error: BaseException, log: str) -> tuple[str, str]:
@@ -26,21 +31,31 @@ def classify(error: BaseException, log: str) -> tuple[str, str]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """torch tells GPU memory by a type of its own, and CPU memory by a RuntimeError with a text."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    """torch tells GPU memory by a type of its own, and CPU memory by a RuntimeError with a text; so do the system, threads and
+    libraries, in words of their own, where a limit of the process (`ulimit -v`) is reached. What follows from it counts too."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or getattr(error, "errno", None) == errno.ENOMEM:
         return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _CPU_OOM)
+    if isinstance(error, (RuntimeError, OSError, ImportError)) and any(text in str(error) for text in _NO_MEMORY):
+        return True
+    cause = error.__cause__ or error.__context__
+    return cause is not None and is_out_of_memory(cause)
 
 
-def classify_exit(returncode: int, log: str) -> tuple[str, str]:
-    """Status and reason of a process that ended without reporting all of its evaluations."""
+def classify_exit(returncode: int, log: str, last_words: str = "") -> tuple[str, str]:
+    """Status and reason of a process that ended without reporting all of its evaluations; `last_words` are the end of `log`."""
     if returncode == -signal.SIGKILL:
         return "oom", "the process was killed by SIGKILL; the kernel does this when memory runs out"
+    if returncode != 0 and any(text in last_words for text in _NO_MEMORY):
+        return "oom", f"{_end_of(returncode)} for want of memory (see {log})"
     if returncode == -signal.SIGBUS:
         return "failed", f"the process was killed by SIGBUS; the disk of the feature cache may be full (see {log})"
+    return "failed", f"{_end_of(returncode)}{'' if returncode < 0 else ' before it had finished'} (see {log})"
+
+
+def _end_of(returncode: int) -> str:
     if returncode < 0:
-        return "failed", f"the process was killed by {_signal_name(-returncode)} (see {log})"
-    return "failed", f"the process ended with exit code {returncode} before it had finished (see {log})"
+        return f"the process was killed by {_signal_name(-returncode)}"
+    return f"the process ended with exit code {returncode}"
 
 
 def print_traceback(error: BaseException) -> None:

@@ -17,6 +17,7 @@ from ..suite.cell import Cell, PlannedEvaluation, blank_record
 from .job import Event, Job
 from .launcher import Ended, Host, launch
 
+_LAST_WORDS = 4000  # bytes of a log
 _OF_A_CELL = ("phase", "step", "evaluation", "stopped")  # kinds of events that only tell how far it is
 
 
@@ -70,16 +71,17 @@ class _Attempts:
         guilty = [self.current] if self.current in self.left and ended.why != "timeout" else list(self.left)
         lost = [self.left.pop(key) for key in guilty if key is not None]
         facts = {"device": self.job.device_label, "started": self.started, "environment": self.environment}
-        for record in failures(self.job.cell, lost, self._outcome(ended, f"logs/{log.name}"), **facts):
+        for record in failures(self.job.cell, lost, self._outcome(ended, log), **facts):
             self.tell(Event("record", record=record))
 
-    def _outcome(self, ended: Ended, log: str) -> tuple[str, str]:
+    def _outcome(self, ended: Ended, log: Path) -> tuple[str, str]:
         """Status and reason."""
+        name = f"logs/{log.name}"
         if ended.why == "exited":
-            return classify_exit(ended.returncode, log)
+            return classify_exit(ended.returncode, name, last_words(log))
         if ended.why == "timeout":
             return "timeout", f"took longer than the time limit of {self.job.timeout:g} s"
-        return "failed", f"{_ENDED[ended.why]}, and was ended (see {log})"
+        return "failed", f"{_ENDED[ended.why]}, and was ended (see {name})"
 
 
 _ENDED = {
@@ -87,6 +89,16 @@ _ENDED = {
     "garbage": "the process wrote something else than events where events belong",
     "flood": "the process wrote more than its log may hold",
 }
+
+
+def last_words(log: Path) -> str:
+    """The end of a log."""
+    try:
+        with log.open("rb") as opened:
+            opened.seek(max(0, log.stat().st_size - _LAST_WORDS))
+            return opened.read().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def failures(cell: Cell, lost: list[PlannedEvaluation], outcome: tuple[str, str], **facts: Any) -> list[dict[str, Any]]:

@@ -45,6 +45,7 @@ def _expand(entries: Any) -> Any:
 
 Specs = Annotated[list[str], BeforeValidator(_expand), Field(min_length=1)]
 Whole = Annotated[int, Field(strict=True)]
+Seed = Annotated[Whole, Field(ge=0, lt=2**64)]  # what generators take
 
 
 def mini_zoo() -> list[str]:
@@ -64,8 +65,8 @@ class Suite(BaseModel):
     datasets: Specs = Field(default=["digits"])
     ipc: Annotated[list[Annotated[Whole, Field(ge=1)]], BeforeValidator(_as_list), Field(min_length=1)] = Field(default=[1])
     protocols: Specs = Field(default=["ridge-probe", "linear-probe"])
-    seeds: Annotated[list[Annotated[Whole, Field(ge=0)]], BeforeValidator(_as_list), Field(min_length=1)] = Field(default=[0])
-    timeout: Annotated[float, Field(gt=0)] | None = None  # seconds per cell; None: no limit
+    seeds: Annotated[list[Seed], BeforeValidator(_as_list), Field(min_length=1)] = Field(default=[0])
+    timeout: Annotated[float, Field(ge=0.1, allow_inf_nan=False)] | None = None  # seconds per cell; None: no limit
     controls: bool = True
     transfer: bool = True  # False: a set is evaluated on the backbone that distilled it only
     claims: Annotated[list[str], BeforeValidator(_as_list)] = Field(default=[])  # published tables to print beside the results

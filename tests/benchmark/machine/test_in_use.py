@@ -45,3 +45,19 @@ def test_where_files_cannot_be_locked_nothing_is_claimed(tmp_path, monkeypatch):
         assert not in_use_by_others("b", "")
     monkeypatch.setattr(sharing, "fcntl", None)
     assert in_use_by_others("b", "") is None
+
+
+def test_a_lock_file_that_is_removed_between_opening_and_locking_is_made_again(monkeypatch):
+    """By another run that finds it unlocked and takes it for that of a dead one."""
+    lock, removed = sharing.fcntl.flock, []
+
+    def slow_lock(opened, how):
+        if not removed and how == sharing.fcntl.LOCK_EX:
+            removed.append(sharing.in_use_by_others("b", ""))
+        lock(opened, how)
+
+    monkeypatch.setattr(sharing.fcntl, "flock", slow_lock)
+    with present("a", [""]):
+        assert removed == [False]
+        assert in_use_by_others("b", "")
+    assert os.listdir(default_cache() / "running") == []

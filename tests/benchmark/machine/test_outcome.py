@@ -1,10 +1,17 @@
 """Every way a cell can fail has a status and a reason of one line."""
 
+import errno
+
 import pytest
 import torch
 
 from ddbench.benchmark.machine.outcome import classify, classify_exit
 from ddbench.core.errors import Diverged, Unsupported, UserError
+
+
+def raised(error, cause):
+    error.__cause__ = cause
+    return error
 
 
 @pytest.mark.parametrize(
@@ -16,11 +23,23 @@ from ddbench.core.errors import Diverged, Unsupported, UserError
         (MemoryError(), "oom", "out of memory"),
         (torch.OutOfMemoryError("CUDA out of memory."), "oom", "CUDA out of memory."),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "oom", "DefaultCPUAllocator: can't allocate memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "oom", "[Errno 12] Cannot allocate memory"),
+        (RuntimeError("can't start new thread"), "oom", "can't start new thread"),
+        (RuntimeError("could not create a primitive"), "oom", "could not create a primitive"),
+        (raised(KeyError("x"), MemoryError()), "oom", "'x'"),
         (RuntimeError("shapes\n  differ"), "failed", "RuntimeError: shapes differ (see logs/a.log)"),
     ],
 )
 def test_exceptions(error, status, reason):
     assert classify(error, "logs/a.log") == (status, reason)
+
+
+@pytest.mark.parametrize("words", ["terminate called after throwing an instance of 'std::bad_alloc'", "Cannot allocate memory"])
+def test_a_process_whose_last_words_tell_of_memory(words):
+    assert classify_exit(-6, "logs/a.log", words) == (
+        "oom", "the process was killed by SIGABRT for want of memory (see logs/a.log)",
+    )  # fmt: skip
+    assert classify_exit(-11, "logs/a.log", "")[0] == "failed"
 
 
 def test_long_messages_are_cut():
