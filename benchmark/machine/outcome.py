@@ -11,8 +11,8 @@ from ...core.errors import Diverged, Unsupported, UserError
 _LONGEST = 300  # characters of a reason; the log has the rest
 _NO_MEMORY = (
     "can't allocate memory", "DefaultCPUAllocator", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED",
-    "Cannot allocate memory", "can't start new thread", "could not create a primitive", "could not create a memory", "bad_alloc",
-    "failed to map segment", "unable to mmap", "pthread_create failed",
+    "Cannot allocate memory", "can't start new thread", "could not create a primitive", "could not create a memory",
+    "bad_alloc", "failed to map segment", "unable to mmap", "pthread_create failed",
 )  # fmt: skip
 
 
