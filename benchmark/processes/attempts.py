@@ -13,6 +13,7 @@ from ..machine import measure
 from ..machine.environment import environment
 from ..machine.outcome import classify_exit
 from ..machine.signals import Stop
+from ..records.fields import fault
 from ..suite.cell import Cell, PlannedEvaluation, blank_record
 from .job import Event, Job
 from .launcher import Ended, Host, launch
@@ -56,8 +57,7 @@ class _Attempts:
 
     def _hear(self, event: Event) -> None:
         if event.kind == "record":
-            if self.left.pop((event.record or {}).get("config_hash", ""), None):  # each once, and only what was asked for
-                self.tell(event)
+            self._hear_record(event.record or {})
         elif event.kind == "environment":
             self.environment = event.environment
         elif event.kind == "abort":
@@ -65,6 +65,15 @@ class _Attempts:
         elif event.kind in _OF_A_CELL:
             self.current = event.config_hash or self.current
             self.tell(event)
+
+    def _hear_record(self, record: dict[str, Any]) -> None:
+        """Each once, and only what was asked for; one that could not be read again is a failure."""
+        evaluation = self.left.pop(record.get("config_hash", ""), None)
+        if evaluation is not None and (reason := fault(record)) is not None:
+            facts = {"device": self.job.device_label, "started": self.started, "environment": self.environment}
+            (record,) = failures(self.job.cell, [evaluation], ("failed", f"the record of this evaluation {reason}"), **facts)
+        if evaluation is not None:
+            self.tell(Event("record", record=record))
 
     def _close(self, ended: Ended, log: Path) -> None:
         """Rows for what the process left undone: the evaluation that it died in, or everything where it came to none."""

@@ -21,6 +21,9 @@ def preload():
         time.sleep(60)
 
 
+NOT_RECORDED = ("dataset_name", "dataset_params", "evaluations", "unsupported")
+
+
 def do(how, job, events, emit):
     if how in ("hang", "sleep on"):
         time.sleep(60)
@@ -46,6 +49,11 @@ def do(how, job, events, emit):
         os.write(events, b"garbage\n")
     elif how == "strange":
         emit("record", record={"config_hash": "of another cell", "status": "ok"})
+    elif how == "faulty":
+        emit(
+            "record",
+            record={"config_hash": job["cell"]["evaluations"][0]["config_hash"], "schema": 1, "status": "ok", "top1": "high"},
+        )
     elif how == "flood":
         sys.stdout.write("x" * 10_000)
         sys.stdout.flush()
@@ -79,8 +87,9 @@ def main(events):
         emit("evaluation", config_hash=evaluation["config_hash"], name=evaluation["eval_backbone"])
         do(evaluation["protocol_params"].get("how"), job, events, emit)
         record = {
-            **{key: cell[key] for key in ("method_spec", "distill_backbone", "dataset", "cell_hash")},
+            **{key: value for key, value in cell.items() if key not in NOT_RECORDED},
             **evaluation,
+            "top1_per_seed": [50.0], "environment": {"cpu": "fake"},
             "schema": 1, "status": "ok", "reason": None, "top1": 50.0, "peak_bytes": {}, "device": job["device_label"],
         }  # fmt: skip
         emit("record", record=record)

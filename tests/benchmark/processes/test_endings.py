@@ -58,6 +58,13 @@ def test_a_record_that_nobody_asked_for_is_not_stored(cell, tmp_path):
     assert len(load_records([tmp_path])) == 2
 
 
+def test_a_record_that_could_not_be_read_again_is_a_failure(cell, tmp_path):
+    summary = run_plan([cell(1, "faulty")], tmp_path)
+    assert (summary.done, summary.failed) == (1, 1)
+    assert "the record of this evaluation" in summary.failures[0]["reason"]
+    assert len(load_records([tmp_path])) == 2
+
+
 def test_a_fork_server_that_dies_is_a_row_and_the_next_cell_runs(cell, tmp_path, monkeypatch):
     run_plan([cell(1, "kill server"), cell(2)], tmp_path)
     assert [r["status"] for r in load_records([tmp_path])] == ["oom", "oom", "ok", "ok"]
