@@ -1,7 +1,7 @@
 """Images in files: a dataset of many."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from ..core.data import ImageData
+from ..core.errors import UserError
 from ._decode import Seen, look, named, square
 from ._encoded import EncodedSplit, decoded_at, digest, each, encoded_data
 from ._limits import Listing
@@ -95,3 +96,22 @@ _END = 4096
 def file_stamp(file: Path) -> str:
     with named(file, "cannot be read"):
         return f"{file.name}:{file.stat().st_size}"
+
+
+def image_findings(files: list[Path]) -> Iterator[str]:
+    """What `load` would say about each file that is missing or no image, the first few in full."""
+    found = [finding for finding in each(_finding, files) if finding is not None]
+    yield from found[:_SHOWN]
+    if len(found) > _SHOWN:
+        yield f"{len(found) - _SHOWN:,} more images are missing or cannot be opened"
+
+
+def _finding(file: Path) -> str | None:
+    try:
+        look(file)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+_SHOWN = 20  # findings about single images; a disk that lost a folder has thousands

@@ -9,12 +9,9 @@ from typing import ClassVar
 from ..core.data import DataSource, ImageData
 from ..core.errors import NotHere, UserError
 from ..core.params import Count, Positive
-from ._decode import Colour, look
-from ._encoded import each
-from ._files import file_data
+from ._decode import Colour
+from ._files import file_data, image_findings
 from ._limits import Listing, first_of_classes
-
-_SHOWN = 20  # findings about single images; a disk that lost a folder has thousands
 
 
 def default_root() -> Path:
@@ -111,22 +108,6 @@ def missing(name: str, root: Path, folder: str, reason: str, cure: str) -> NotHe
     """The error of a set that is not, or not whole, in `folder` under `root`."""
     root = root.expanduser().absolute()
     return NotHere(f"{name} is missing or corrupt under {root} ({reason}); expected {root / folder}: {cure}")
-
-
-def image_findings(files: list[Path]) -> Iterator[str]:
-    """What `load` would say about each file that is missing or no image, the first few in full."""
-    found = [finding for finding in each(_finding, files) if finding is not None]
-    yield from found[:_SHOWN]
-    if len(found) > _SHOWN:
-        yield f"{len(found) - _SHOWN:,} more images are missing or cannot be opened"
-
-
-def _finding(file: Path) -> str | None:
-    try:
-        look(file)
-    except UserError as error:
-        return str(error)
-    return None
 
 
 def read_lines(file: Path) -> list[str]:

@@ -4,7 +4,7 @@ import hashlib
 import os
 import unicodedata
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from ..core.data import DATASETS, DataSource, ImageData
 from ..core.errors import UserError
 from ..core.params import Count, Positive
 from ._decode import Colour, extensions
-from ._files import file_data
+from ._files import file_data, image_findings
 from ._limits import Listing
 from ._notes import number_order, order_notes
 
@@ -39,6 +39,15 @@ class Folder(DataSource):
         used = split_folder(folder, ("train",)), split_folder(folder, TEST_NAMES)
         name = folder.resolve().name + ("" if used[1].name == "test" else f"[test={used[1].name}]")
         return listed_data(self, name, train, test, names, unread_notes(folder, used, [*train.unread, *test.unread]))
+
+    def check(self) -> Iterator[str]:
+        """Images that cannot be opened, beside what `load` says."""
+        folder = self.path.expanduser()
+        try:
+            train, test, _ = listings(folder)
+        except (UserError, OSError):
+            return
+        yield from image_findings([*train.files, *test.files])
 
 
 def listed_data(source: Any, name: str, train: Listing, test: Listing, names: Sequence[str], notes: Sequence[str]) -> ImageData:
