@@ -12,6 +12,7 @@ from typing import Any
 from ..core.data import DATASETS, DataSource, ImageData
 from ..core.errors import UserError
 from ..core.params import Count, Positive
+from ._csv import csv_listing
 from ._decode import Colour, extensions
 from ._files import file_data, image_findings
 from ._limits import Listing
@@ -23,9 +24,13 @@ TEST_NAMES = ("test", "val", "valid", "validation")
 @DATASETS.register("folder")
 @dataclass(frozen=True)
 class Folder(DataSource):
-    """Image files in DIR/train/CLASS/* and DIR/test/CLASS/* (val in place of test), decoded to squares of `size` pixels."""
+    """Image files in DIR/train/CLASS/* and DIR/test/CLASS/* (val in place of test), decoded to squares of `size` pixels.
+
+    With `labels`, image files anywhere in DIR that a CSV lists: file,label[,split].
+    """
 
     path: Path
+    labels: Path | None = None  # CSV, in DIR or by its own path
     size: Count = 256  # shorter side, then centre crop; pixels
     memory_limit_gb: Positive = 2.0  # larger sets are decoded at each access instead of once
     background: Colour = "white"  # under transparent pixels
@@ -35,16 +40,26 @@ class Folder(DataSource):
         folder = self.path.expanduser()
         if not folder.is_dir():
             raise UserError(f"folder {folder} does not exist; give a folder that holds train/ and test/")
-        train, test, names = listings(folder)
-        used = split_folder(folder, ("train",)), split_folder(folder, TEST_NAMES)
-        name = folder.resolve().name + ("" if used[1].name == "test" else f"[test={used[1].name}]")
-        return listed_data(self, name, train, test, names, unread_notes(folder, used, [*train.unread, *test.unread]))
+        if self.labels is not None:
+            train, test, names, tests, notes = csv_listing(folder, self._table())
+            notes += unread_notes(folder, None, [f for f in train.unread if f.suffix.lower() not in extensions()])
+        else:
+            train, test, names = listings(folder)
+            used = split_folder(folder, ("train",)), split_folder(folder, TEST_NAMES)
+            tests, notes = used[1].name, unread_notes(folder, used, [*train.unread, *test.unread])
+        name = folder.resolve().name + ("" if tests == "test" else f"[test={tests}]")
+        return listed_data(self, name, train, test, names, notes)
+
+    def _table(self) -> Path:
+        assert self.labels is not None
+        inside = self.path.expanduser() / self.labels
+        return inside if inside.is_file() else self.labels.expanduser()
 
     def check(self) -> Iterator[str]:
         """Images that cannot be opened, beside what `load` says."""
         folder = self.path.expanduser()
         try:
-            train, test, _ = listings(folder)
+            train, test, *_ = csv_listing(folder, self._table()) if self.labels is not None else listings(folder)
         except (UserError, OSError):
             return
         yield from image_findings([*train.files, *test.files])
@@ -68,8 +83,8 @@ def with_mirror(data: ImageData, mirror: bool) -> ImageData:
     return replace(data, mirror=False, fingerprint=hashlib.sha256(f"{data.fingerprint} not mirrored".encode()).hexdigest())
 
 
-def unread_notes(folder: Path, used: Sequence[Path], unread: Sequence[Path]) -> list[str]:
-    """What lies in a dataset's folder and is not read: files, and folders beside the splits."""
+def unread_notes(folder: Path, used: Sequence[Path] | None, unread: Sequence[Path]) -> list[str]:
+    """What lies in a dataset's folder and is not read: files, and folders beside those that are `used` (None: any may be)."""
     notes = []
     if unread:
         kinds = Counter(file.suffix.lower() or "no extension" for file in unread).most_common()
@@ -77,6 +92,8 @@ def unread_notes(folder: Path, used: Sequence[Path], unread: Sequence[Path]) -> 
         first = "/".join(min(unread).parts[-3:])
         files = "files are" if len(unread) > 1 else "file is"
         notes.append(f"{len(unread):,} {files} not read: {counted} (first {first}); convert to PNG or JPEG what should be")
+    if used is None:
+        return notes
     beside = [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
     if others := [name for name in beside if name not in {part.name for part in used}]:
         notes.append(f"folders that are not read: {', '.join(f'{name}/' for name in others[:5])}" + ", …" * (len(others) > 5))

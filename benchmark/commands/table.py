@@ -16,6 +16,7 @@ def add(commands) -> None:
     parser.add_argument("--versus", metavar="METHOD", help="paired differences to this method, with 95 %% intervals")
     parser.add_argument("--methods", action="append", metavar="M,...", help="only these: names, specs, or a part with *")
     parser.add_argument("--protocols", "--protocol", action="append", metavar="P,...", help="only these")
+    parser.add_argument("--data", metavar="F", help="only records on the data whose fingerprint starts with F")
     parser.add_argument("--columns", metavar="C,...", help="only these: own,transfer,mean,seconds,memory or a backbone")
     parser.add_argument("--spread", choices=("std", "ci"), default="std", help="ci: 95 %% intervals in place of the std")
     parser.add_argument("--format", choices=FORMATS, default="text", help="default: text; csv has one row per record")
@@ -44,6 +45,11 @@ def main(args: argparse.Namespace) -> int:
     if args.versus and args.metric:
         raise UserError("--versus compares top-1; leave --metric out")
     records = load_records(args.folders)
+    if args.data:
+        held = sorted({str(record["dataset_fingerprint"])[:12] for record in records})
+        records = [record for record in records if str(record["dataset_fingerprint"]).startswith(args.data)]
+        if not records:
+            raise UserError(f"no records on data whose fingerprint starts with {args.data!r}; there are: {', '.join(held)}")
     if args.against is not None:
         print(compared(records, args), end="")
         return 0

@@ -57,11 +57,15 @@ def tables(records: Sequence[dict], metric: str = "top1", protocol: str | None =
     return [replace(table, spread=spread, display=display) for table in built]
 
 
+# inside one folder, too, both states of the data have their records
+_CHANGED = "the data changed between runs: show one state of it with --data and the start of its fingerprint"
+
+
 def check_comparable(group: Frame) -> None:
     """Raise `UserError` if the records of one table were made under different rules or from different data."""
     for column, what, cure in (
         ("schema", "record schemas", "rerun the older ones"),
-        ("dataset_fingerprint", f"different data under the name {group['dataset'].iloc[0]!r}", "give the folders one by one"),
+        ("dataset_fingerprint", f"different data under the name {group['dataset'].iloc[0]!r}", _CHANGED),
     ):
         found = sorted({str(value)[:12] for value in group[column].dropna()})
         if len(found) > 1:

@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+from ddbench.benchmark.cli import main
 from ddbench.benchmark.report import render
 from ddbench.benchmark.report.tables import tables
 from ddbench.benchmark.report.value import Value
@@ -121,6 +122,18 @@ def test_a_seed_that_failed_is_counted():
 def test_what_cannot_be_compared_is_never_mixed(change, message):
     with pytest.raises(UserError, match=message):
         tables([record(), record(seed=1, **change)])
+
+
+def test_one_state_of_data_that_changed_within_a_folder_can_be_shown(tmp_path, capsys):
+    lines = [json.dumps(record(top1=50.0)), json.dumps(record(seed=1, top1=70.0, dataset_fingerprint="0" * 64))]
+    (tmp_path / "records.jsonl").write_text("\n".join(lines) + "\n")
+    assert main(["table", str(tmp_path)]) == 2
+    assert "show one state of it with --data" in capsys.readouterr().err
+    assert main(["table", str(tmp_path), "--data", "0000"]) == 0
+    shown = capsys.readouterr().out
+    assert "70.0" in shown
+    assert "50.0" not in shown
+    assert main(["table", str(tmp_path), "--data", "abc"]) == 2
 
 
 def test_a_method_may_have_another_version_at_another_ipc():
