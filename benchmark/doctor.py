@@ -120,16 +120,15 @@ def _plugins() -> Iterator[Finding]:
 
 
 def _backbones() -> Iterator[Finding]:
-    from ..core.backbone import BACKBONES
     from ..core.errors import UserError
+    from ..core.registries import BACKBONES, embedded
 
-    for name in BACKBONES.names():
-        if name.startswith("mini_"):
-            try:
-                spec = BACKBONES.create(name).load().spec
-                yield Finding("mini", f"{name}: {spec.dim} features, sha256 {spec.sha256[:12]}")
-            except UserError as error:
-                yield Finding("mini", f"{name}: {error}", "reinstall ddbench; its weights belong to the package", broken=True)
+    for name in embedded():
+        try:
+            spec = BACKBONES.create(name).load().spec
+            yield Finding("embedded", f"{name}: {spec.dim} features, sha256 {spec.sha256[:12]}")
+        except UserError as error:
+            yield Finding("embedded", f"{name}: {error}", "reinstall ddbench; its weights belong to the package", broken=True)
 
 
 def _optional() -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -112,6 +112,7 @@ class BackboneSource:
     """
 
     name: str
+    zoo: ClassVar[int] = 0  # generation of the zoo that ships with ddbench; 0: weights come from elsewhere
 
     def load(self) -> Backbone:
         raise NotImplementedError

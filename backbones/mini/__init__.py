@@ -1,8 +1,13 @@
-"""The mini zoo: four small encoders for 32x32 images, pre-trained without labels on CIFAR-100 and shipped as fp16.
+"""Small encoders for 32x32 images that ship with the package, pre-trained without labels, as fp16.
 
-    mini_resnet_barlow   ResNet, Barlow Twins        mini_vit_simclr   ViT, SimCLR
-    mini_resnet_dino     ResNet, DINO                mini_vit_mae      ViT, MAE
+    zoo 1, CIFAR-100                            zoo 2, CIFAR-10 and CIFAR-100
+    mini_resnet_barlow   ResNet, Barlow Twins   tiny_resnet_distil   ResNet, features of EfficientNet-Lite0
+    mini_resnet_dino     ResNet, DINO           tiny_vit_distil      ViT, features of MobileNetV2
+    mini_vit_simclr      ViT, SimCLR
+    mini_vit_mae         ViT, MAE
 
+The two teachers were trained with labels on ImageNet: their students are `distilled from a supervised network`, the others
+`self-supervised`.
 NAME.json beside the weights says how they were made (`make pretrain NAME=...`), their sha256 and their probe accuracy.
 `mini_vit_mae[pretrained=false]` is the same network at its initialisation, the control of every claim about it.
 """
@@ -30,6 +35,7 @@ class Mini(BackboneSource):
     objective: ClassVar[str]
     architecture: ClassVar[str]
     supervision: ClassVar[str] = "self-supervised"
+    zoo: ClassVar[int] = 1
 
     def load(self) -> Backbone:
         network = untrained(self.architecture, INIT_SEED)
@@ -85,3 +91,21 @@ class MiniViTMAE(Mini):
     """ViT pre-trained with MAE."""
 
     objective, architecture = "mae", "mini_vit_avg"
+
+
+@BACKBONES.register("tiny_resnet_distil")
+@dataclass(frozen=True)
+class TinyResNetDistil(Mini):
+    """ResNet that learned the features of EfficientNet-Lite0."""
+
+    zoo, objective, architecture = 2, "distil", "tiny_resnet"
+    supervision = "distilled from a supervised network"
+
+
+@BACKBONES.register("tiny_vit_distil")
+@dataclass(frozen=True)
+class TinyViTDistil(Mini):
+    """ViT that learned the features of MobileNetV2."""
+
+    zoo, objective, architecture = 2, "distil", "tiny_vit"
+    supervision = "distilled from a supervised network"

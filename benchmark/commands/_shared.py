@@ -83,13 +83,13 @@ def check_suites(suites: Sequence["Suite"]) -> None:
 
 
 def default_backbones() -> list[str]:
-    """The shipped mini zoo."""
+    """The embedded zoo."""
     from ...core.errors import UserError
     from ..suite.suite import mini_zoo
 
     names = mini_zoo()
     if not names:
-        raise UserError("no mini backbone is installed; name a backbone with -b")
+        raise UserError("no embedded backbone is installed; name a backbone with -b")
     return names
 
 

@@ -149,7 +149,7 @@ def suites_of(args: argparse.Namespace) -> list[Any]:
     if not args.method and not args.suite:
         raise UserError("name a method with -m, or a file with --suite; `ddbench list methods` shows what there is")
     judges = args.eval_backbone
-    if args.backbone and not judges and not args.suite:  # the mini backbones, and those that distil in any case
+    if args.backbone and not judges and not args.suite:  # the embedded backbones, and those that distil in any case
         judges = [*dict.fromkeys([*default_backbones(), *args.backbone])]
     overrides = Overrides.parse(args.override)
     bases = [found.model_dump() for found in config.load_suites(args.suite or [], overrides)] or [{}]
@@ -248,7 +248,7 @@ def pictures(cells: list, out: Path) -> list[Path]:
             sets = grouped.setdefault((cell.dataset, cell.ipc, cell.distill_seed), [])
             with contextlib.suppress(UserError):
                 dset = DistilledSet.load(folder)
-                backbone = cell.distill_backbone.removeprefix("mini_") if cell.distill_backbone else ""
+                backbone = cell.distill_backbone or ""
                 diverged = "(diverged)" if "diverged" in dset.provenance else ""
                 sets.append((" ".join(filter(None, [cell.method_spec, backbone, diverged])), dset))
     drawn = {}

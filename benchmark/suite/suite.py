@@ -22,7 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from ...core.errors import UserError, unknown
 from ...core.params import write_spec
-from ...core.registries import BACKBONES, DATASETS, METHODS, PROTOCOLS
+from ...core.registries import BACKBONES, DATASETS, METHODS, PROTOCOLS, embedded
 from ...core.registry import Registry
 from .overrides import Overrides
 
@@ -48,9 +48,12 @@ Whole = Annotated[int, Field(strict=True)]
 Seed = Annotated[Whole, Field(ge=0, lt=2**64)]  # what generators take
 
 
+DEFAULT_ZOO = 1  # generation of the embedded backbones, core.registries.embedded
+
+
 def mini_zoo() -> list[str]:
-    """The shipped mini backbones, the default of `backbones`."""
-    return [name for name in BACKBONES.names() if name.startswith("mini_")]
+    """The embedded backbones that are the default of `backbones`."""
+    return embedded(DEFAULT_ZOO)
 
 
 class Suite(BaseModel):

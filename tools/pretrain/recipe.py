@@ -40,6 +40,8 @@ RECIPES = {
     "mini_resnet_dino": Recipe(6.5),
     "mini_vit_simclr": Recipe(5),
     "mini_vit_mae": Recipe(10),
+    "tiny_resnet_distil": Recipe(5, schedule="flat"),
+    "tiny_vit_distil": Recipe(3, lr=1e-3, schedule="flat"),
 }
 SCHEDULE = {
     "cosine": "5 % linear warm-up, cosine to 0",
