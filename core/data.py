@@ -122,7 +122,8 @@ def to_float(images: Tensor) -> Tensor:
 def stage(images: Tensor, size: int) -> Tensor:
     """uint8 or [0, 1] images `(n, 3, h, w)` -> float32 `(n, 3, size, size)` in [0, 1].
 
-    Shorter side to `size` with antialiased bilinear resampling, then centre crop; every view starts from here.
+    Shorter side to `size` with antialiased bilinear resampling, then centre crop; every view starts from here. The longer side
+    is rounded, where torchvision's own resize truncates: a pixel at most, before the crop.
     """
     images = to_float(images)
     if images.shape[-2:] == (size, size):
