@@ -148,10 +148,10 @@ def of_part(group: Frame, name: str) -> Frame:
 
 def _recall(group: Frame) -> list[str]:
     """Caption line with mean per-class recall, where it is another number than top-1: test splits that are not balanced."""
-    told = group[(group["status"] == "ok") & nested(group["details"], "mean_per_class").notna()]
+    told = group[(group["status"] == "ok") & nested(group["details"], "mean_recall").notna()]
     if told.empty:
         return []
-    gaps = nested(told["details"], "mean_per_class") - told["top1"]
+    gaps = nested(told["details"], "mean_recall") - told["top1"]
     if gaps.abs().max() < _RECALL_DIFFERS:
         return []
     each = gaps.groupby(told["method_spec"], sort=False).mean()

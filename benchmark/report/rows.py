@@ -1,5 +1,6 @@
 """What the tables share: the rows of a group of records, in reading order, and what stands around them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -30,6 +31,10 @@ def ceilings(group: Frame) -> set[tuple[str, str]]:
     """Labels of the rows that had every image: sets of no backbone and no IPC that are not empty."""
     whole = group[group["distill_backbone"].isna() & group["ipc"].isna() & (group["n_images"] != 0)]
     return {(str(method), MISSING) for method in whole["method_spec"].unique()}
+
+
+def frame_of(records: Sequence[dict]) -> Frame:
+    return pd.DataFrame(list(records))
 
 
 def row_labels(group: Frame) -> Column:

@@ -92,9 +92,9 @@ def test_intervals_take_the_place_of_the_std_and_the_caption_says_so(run):
 
 
 def test_notes_on_the_data_and_per_class_recall_stand_below():
-    records = grid(data_notes=["3 train images are in the test split"], details={"mean_per_class": 20.0})
+    records = grid(data_notes=["3 train images are in the test split"], details={"mean_recall": 20.0})
     below = " ".join(tables(records)[0].lines)
     assert "data: 3 train images are in the test split" in below
     assert "mean per-class recall less top-1, points: random -11.5" in below
-    same = [{**r, "details": {"mean_per_class": r["top1"]}} for r in grid()]
+    same = [{**r, "details": {"mean_recall": r["top1"]}} for r in grid()]
     assert "recall" not in render.text(tables(same)), "a balanced test split needs no word"

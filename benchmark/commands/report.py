@@ -1,0 +1,116 @@
+"""`ddbench report DIR... -o report.html`: one page with charts, tables and images, to look at and to pass on."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import UserError
+from ._shared import add_plugins, command, load_plugins
+
+
+def add(commands) -> None:
+    parser = command(commands, "report", main, "write one self-contained HTML page about stored runs")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="run folders, records.jsonl files or bundles")
+    parser.add_argument("-o", "--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html")
+    parser.add_argument("--title", default="ddbench report", help="the line on top")
+    parser.add_argument("--no-images", action="store_true", help="leave the distilled images out")
+    parser.add_argument("--against", action="store_true", help="add claimed against measured, from results/published")
+    add_plugins(parser)
+
+
+def main(args: argparse.Namespace) -> int:
+    load_plugins(args.plugin)
+    from ..report.names import display_names, short_names
+    from ..report.page import page
+
+    records = read(args.folders)
+    fields = ("method_spec", "distill_backbone", "dataset")
+    names, _ = short_names([r[name] for r in records for name in fields if r[name]], display_names(records))
+    strips, curves, notes = ([], [], []) if args.no_images else pictures(args.folders, names)
+    text = page(
+        records,
+        real_methods=real_methods(records),
+        strips=strips,
+        curves=curves,
+        claimed=claims(records) if args.against else (),
+        notes=notes,
+        title=args.title,
+    )
+    try:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {args.out}: {error.strerror}; choose another -o") from None
+    print(f"{args.out}: {len(records)} records, {len(strips)} sets with images, {args.out.stat().st_size / 2**20:.1f} MiB")
+    return 0
+
+
+def read(folders: list[Path]) -> list[dict[str, Any]]:
+    """The records of run folders, record files and bundles, one per configuration."""
+    from ..records.bundle import read_bundle
+    from ..records.records import load_records
+
+    bundles = [path for path in folders if path.is_file() and path.suffix in (".json", ".gz")]
+    runs = [path for path in folders if path not in bundles]
+    held = {r["config_hash"]: r for r in (load_records(runs) if runs else [])}
+    for bundle in bundles:
+        held |= {r["config_hash"]: r for r in read_bundle(bundle)}
+    return list(held.values())
+
+
+def real_methods(records: list[dict]) -> list[str]:
+    """Names of the methods that pick real images; those of plugins that are not there count as learned."""
+    from ...core.registries import METHODS
+
+    known = set(METHODS.names())
+    return [name for name in {r["method"] for r in records} & known if METHODS.constant(name, "real_images")]
+
+
+def pictures(folders: list[Path], names: dict[str, str]) -> tuple[list, list, list[str]]:
+    """Strips, curves and notes of the sets in the run folders."""
+    sets = [file.parent for folder in folders if folder.is_dir() for file in sorted((folder / "sets").glob("*/set.json"))]
+    if not sets:
+        return [], [], ["no sets lie beside these records, so there are no images; they stay on the machine that distilled"]
+    from ...core.registries import DATASETS
+    from ..report import images
+
+    loaded: dict[str, Any] = {}
+    notes = []
+
+    def data(spec: str) -> Any:
+        if spec not in loaded:
+            try:
+                loaded[spec] = DATASETS.create(spec).load()
+            except UserError as error:
+                loaded[spec] = None
+                notes.append(f"no real images beside those of {names.get(spec, spec)}: {error}")
+        return loaded[spec]
+
+    strips = images.strips(sets, names, data)
+    if any(picture.nearest for strip in strips for picture in strip.pictures):
+        notes.insert(0, "Click an image to see it beside the nearest training image of its class, by pixels.")
+    return strips, list(images.curves(sets, names)), notes
+
+
+def claims(records: list[dict]) -> list[dict[str, str]]:
+    """Published cells that these records answer for."""
+    from ..published.against import against
+    from ..published.claim import read_claims, shipped
+    from ..published.paper_names import Names
+    from ..report.value import Value
+
+    found = against(read_claims(shipped()), records, Names.read())
+    return [
+        {
+            "table": c.claim.table_name,
+            "method": c.claim.method,
+            "distil": c.claim.distill_backbone or "—",
+            "judge": c.claim.eval_backbone,
+            "claimed": f"{c.claim.value:.1f}" + ("" if c.claim.std is None else f" ± {c.claim.std:.1f}"),
+            "measured": c.measured.text(),
+            "difference": "—" if c.difference is None else f"{c.difference:+.1f}",
+            "verdict": "" if c.tolerance is None else "outside" if c.outside else "within",
+        }
+        for c in found
+        if c.measured != Value()
+    ]
