@@ -6,25 +6,18 @@ pyarrow is imported only here and only when a set lies in parquet.
 
 import contextlib
 import hashlib
-import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from ..core.errors import UserError
-from ._decode import Seen, look, square
-from ._encoded import decoded_at, digest, each
+from ._encoded import digest, each
 from ._files import file_digest, file_stamp
-
-T = TypeVar("T")
-
-_READABLE = 4 << 30  # bytes of shards of which every image is looked at
-_BLOCK = 512  # images read before they are decoded; each takes about 100 kB
+from ._packed import Packed
 
 
 def shards(folder: Path, split: str) -> list[Path]:
@@ -61,7 +54,7 @@ def read_images(file: Path, column: str, group: int, rows: Sequence[int]) -> lis
 
 
 @dataclass(frozen=True)
-class ParquetImages:
+class ParquetImages(Packed):
     """Rows of parquet shards, read by row group and decoded at each access, by a thread per core."""
 
     files: Sequence[Path]
@@ -74,20 +67,9 @@ class ParquetImages:
     def __len__(self) -> int:
         return len(self.places)
 
-    def __getitem__(self, indices: Tensor) -> Tensor:
-        return decoded_at(self, indices)
-
     def name(self, index: int) -> str:
         file, group, row = self.places[index].tolist()
-        return f"{self.files[file].name} row group {group} row {row}"
-
-    def decode_into(self, out: np.ndarray, indices: Sequence[int]) -> list[Seen]:
-        def one(item: tuple[int, bytes]) -> Seen:
-            k, encoded = item
-            out[k], seen = square(io.BytesIO(encoded), self.size, self.background, self._place(indices[k]))
-            return seen
-
-        return self._each(one, indices)
+        return f"{self.files[file]} (row {row} of row group {group})"
 
     def content_key(self) -> str:
         """Of the shards' names and byte sizes: the bytes of a subset are spread over all shards, which takes hours to read.
@@ -101,32 +83,14 @@ class ParquetImages:
         places = hashlib.sha256(self.places.astype("<i8").tobytes()).hexdigest()
         return digest([*each(file_stamp, self.files), places], self.size)
 
-    def look(self) -> list[Seen]:
-        """Of shards that are too large to be read, at the first image of each."""
-        if self._readable():
-            chosen: Sequence[int] = range(len(self))
-        else:
-            chosen = np.unique(self.places[:, 0], return_index=True)[1].tolist()
-        return self._each(lambda item: look(io.BytesIO(item[1]), self._place(chosen[item[0]])), chosen)
+    def samples(self) -> Sequence[int]:
+        """The first image of each shard."""
+        return np.unique(self.places[:, 0], return_index=True)[1].tolist()
 
-    def twin_keys(self) -> list[bytes] | None:
-        return self._each(lambda item: _hash(item[1]), range(len(self))) if self._readable() else None
+    def total_bytes(self) -> int:
+        return sum(file.stat().st_size for file in self.files)
 
-    def confirm(self, index: int) -> bytes:
-        return _hash(self._read([index])[0][1])
-
-    def _readable(self) -> bool:
-        return sum(file.stat().st_size for file in self.files) <= _READABLE
-
-    def _each(self, function: Callable[[tuple[int, bytes]], T], indices: Sequence[int]) -> list[T]:
-        """`function` of (k, encoded image `indices[k]`) for all k, in their order."""
-        found: dict[int, T] = {}
-        for start in range(0, len(indices), _BLOCK):
-            read = [(start + k, encoded) for k, encoded in self._read(indices[start : start + _BLOCK])]
-            found.update(zip((k for k, _ in read), each(function, read), strict=True))
-        return [found[k] for k in range(len(indices))]
-
-    def _read(self, indices: Sequence[int]) -> list[tuple[int, bytes]]:
+    def read(self, indices: Sequence[int]) -> list[tuple[int, bytes]]:
         """(k, encoded image `indices[k]`) of all k; each row group is read once."""
         wanted: dict[tuple[int, int], list[int]] = {}
         for k, index in enumerate(indices):
@@ -144,14 +108,6 @@ class ParquetImages:
             )
 
         return [pair for pairs in each(of_group, list(wanted.items())) for pair in pairs]
-
-    def _place(self, index: int) -> str:
-        file, group, row = self.places[index].tolist()
-        return f"{self.files[file]} (row {row} of row group {group})"
-
-
-def _hash(encoded: bytes) -> bytes:
-    return hashlib.blake2b(encoded, digest_size=16).digest()
 
 
 @contextlib.contextmanager

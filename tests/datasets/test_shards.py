@@ -1,0 +1,159 @@
+"""Sets that come as shards: WebDataset's tar files, Hugging Face's save_to_disk folders and parquet. All give the same data."""
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ddbench.core.data import DATASETS
+from ddbench.core.errors import UserError
+
+NAMES = ("cat", "dog")
+SPLITS = {"train": range(12), "test": range(12, 16)}
+
+
+def png(k: int) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8), (k, 7, 0)).save(out, "PNG")
+    return out.getvalue()
+
+
+def write_tar(file, samples) -> None:
+    """Members of (name, bytes)."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(file, "w") as archive:
+        for name, content in samples:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+def tar_shards(root, *, label=lambda k: ("cls", str(k % 2).encode()), splits=SPLITS, name="{split}-{shard:05}.tar"):
+    for split, members in splits.items():
+        for shard, part in enumerate(np.array_split(np.array(members), 2)):
+            samples = [
+                pair for k in part for pair in ((f"s/{k:03}.png", png(int(k))), (f"s/{k:03}.{label(k)[0]}", label(k)[1]))
+            ]
+            write_tar(root / name.format(split=split, shard=shard), samples)
+    return root
+
+
+def saved(root, splits=SPLITS):
+    library = pytest.importorskip("datasets", reason="the extra hf is not installed")
+    features = library.Features({"image": library.Image(), "label": library.ClassLabel(names=list(NAMES))})
+    parts = {
+        split: library.Dataset.from_dict(
+            {"image": [{"bytes": png(k), "path": None} for k in members], "label": [k % 2 for k in members]}, features
+        )
+        for split, members in splits.items()
+    }
+    library.disable_progress_bars()
+    library.DatasetDict(parts).save_to_disk(str(root))
+    return root
+
+
+def parquet(root, splits=SPLITS, text=False):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    (root / "data").mkdir(parents=True)
+    for split, members in splits.items():
+        images = pa.array(
+            [{"bytes": png(k), "path": None} for k in members], pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        )
+        labels = [NAMES[k % 2] for k in members] if text else [k % 2 for k in members]
+        kinds = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": NAMES}}
+        table = pa.table({"image": images, "label": labels})
+        if not text:
+            table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": kinds}})})
+        pq.write_table(table, root / f"data/{split}-00000-of-00001.parquet", row_group_size=5)
+    return root
+
+
+def load(name, path, **options):
+    return DATASETS.create(name, path=path, size=8, **options).load()
+
+
+def red(split):
+    return split.images[torch.arange(len(split))][:, 0, 0, 0].tolist()
+
+
+def sources(tmp_path, kind):
+    if kind == "tar":
+        (tar_shards(tmp_path / "tar") / "classnames.txt").write_text("cat\ndog\n")
+        return "webdataset", tmp_path / "tar"
+    return "hf", {"saved": saved, "parquet": parquet}[kind](tmp_path / kind)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["tar", "saved", "parquet"])
+@pytest.mark.parametrize("limit", [2.0, 1e-12])
+def test_images_labels_names_and_copies_are_those_of_any_other_source(tmp_path, kind, limit):
+    name, path = sources(tmp_path, kind)
+    data = load(name, path, memory_limit_gb=limit)
+    assert (red(data.train), red(data.test)) == (list(range(12)), [12, 13, 14, 15])
+    assert data.train.labels.tolist() == [0, 1] * 6
+    assert data.class_names == NAMES
+    assert data.notes == ()
+    assert data.facts["files"]["train"]["modes"] == {"RGB": 12}
+    assert load(name, path, memory_limit_gb=limit).fingerprint == data.fingerprint
+    order = torch.tensor([11, 0, 5])
+    assert data.train.images[order][:, 0, 0, 0].tolist() == [11, 0, 5]
+
+
+def test_copies_transparency_and_a_missing_test_split_are_noticed(tmp_path):
+    glass = io.BytesIO()
+    Image.new("RGBA", (8, 8), (9, 9, 9, 0)).save(glass, "PNG")
+    samples = [
+        (f"{k}.{kind}", content) for k in range(20) for kind, content in (("png", png(k % 19)), ("cls", b"%d" % (k % 2)))
+    ]
+    write_tar(tmp_path / "shard.tar", [*samples, ("99.png", glass.getvalue()), ("99.cls", b"0"), ("100.txt", b"?")])
+    for limit in (2.0, 1e-12):
+        data = load("webdataset", tmp_path / "shard.tar", memory_limit_gb=limit)
+        assert (len(data.train), len(data.test), data.name) == (17, 4, "shard")
+        told = " / ".join(data.notes)
+        assert "1 members are not read: sample without image 1" in told
+        assert "a stratified fifth" in told
+        assert "transparent pixels, composited on white" in told
+        assert data.facts["twins"]["train_copies"] + data.facts["twins"]["test_in_train"] == 1
+
+
+def test_labels_in_json_and_folders_as_splits(tmp_path):
+    tar_shards(tmp_path, label=lambda k: ("json", json.dumps({"label": NAMES[k % 2]}).encode()), name="{split}/{shard}.tar")
+    data = load("webdataset", tmp_path)
+    assert (data.class_names, data.train.labels.tolist()) == (NAMES, [0, 1] * 6)
+
+
+def test_text_labels_of_parquet_and_a_validation_split(tmp_path):
+    data = load("hf", parquet(tmp_path, {"train": range(12), "validation": range(12, 16)}, text=True))
+    assert (data.class_names, data.train.labels.tolist()) == (NAMES, [0, 1] * 6)
+    assert data.name.endswith("[test=validation]")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda d: [f.unlink() for f in d.glob("*.tar")], "holds no .tar shards"),
+        (lambda d: (d / "train-00000.tar").write_bytes(b"\x1f\x8b" + bytes(600)), "must be an uncompressed tar"),
+        (lambda d: (d / "train-00000.tar").write_bytes((d / "train-00000.tar").read_bytes()[:600]), "truncated|uncompressed"),
+        (lambda d: write_tar(d / "train-00000.tar", [("a.png", png(0))]), "no sample with an image and a label"),
+        (lambda d: write_tar(d / "train-00000.tar", [("a.png", b"?"), ("a.cls", b"0")]), r"train-00000.tar/a.png is corrupt"),
+        (lambda d: write_tar(d / "train-00000.tar", [("a.png", png(0)), ("a.cls", bytes(2**21))]), "is no label"),
+        (lambda d: [f.rename(d / f"extra-{k}.tar") for k, f in enumerate(d.glob("test*"))], "train and test are due"),
+    ],
+)
+def test_broken_shards_are_one_line(tmp_path, damage, message):
+    damage(tar_shards(tmp_path))
+    with pytest.raises(UserError, match=message) as error:
+        load("webdataset", tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_column_that_cannot_be_guessed_is_asked_for(tmp_path):
+    with pytest.raises(UserError, match=r"which column is the label\? name it with label=; there are: image \(Image\)"):
+        load("hf", parquet(tmp_path), label="colour")
+    with pytest.raises(UserError, match="holds neither a dataset of save_to_disk nor .parquet files"):
+        (tmp_path / "empty").mkdir()
+        load("hf", tmp_path / "empty")
