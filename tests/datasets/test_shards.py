@@ -154,6 +154,6 @@ def test_broken_shards_are_one_line(tmp_path, damage, message):
 def test_a_column_that_cannot_be_guessed_is_asked_for(tmp_path):
     with pytest.raises(UserError, match=r"which column is the label\? name it with label=; there are: image \(Image\)"):
         load("hf", parquet(tmp_path), label="colour")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds neither a dataset of save_to_disk nor .parquet files"):
-        (tmp_path / "empty").mkdir()
         load("hf", tmp_path / "empty")
