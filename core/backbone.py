@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from . import registries
 from .errors import UserError
+from .folding import folded
 from .precision import autocast, compiled, precision
 from .registry import Registry
 
@@ -44,8 +45,8 @@ class BackboneSpec:
 class Backbone(nn.Module):
     """A frozen encoder: images `(n, 3, s, s)` in [0, 1] with s = `spec.input_size` -> features `(n, spec.dim)` float32.
 
-    It owns its normalisation and pooling. It stays in eval mode, and none of its parameters requires a gradient;
-    gradients flow to the images.
+    It owns its normalisation and pooling, and folds batch norms into convolutions, in a copy of the network. It stays in eval
+    mode, and none of its parameters requires a gradient; gradients flow to the images.
     """
 
     mean: Tensor
@@ -53,6 +54,7 @@ class Backbone(nn.Module):
 
     def __init__(self, network: nn.Module, spec: BackboneSpec):
         super().__init__()
+        network, self.folded = folded(network)  # and the number of batch norms that are
         self.network = network.to(memory_format=torch.channels_last)  # what convolutions are fastest with, docs/performance.md
         self.spec = spec
         self.cast = False  # whether weights are in bfloat16, from which there is no way back

@@ -134,7 +134,8 @@ def feature_facts(backbone: Backbone, data: ImageData, split: str, view: View, c
         "seed": seed if view.random else 0,
         "device": backbone.mean.device.type,
         "precision": precision(backbone.mean.device.type),
-        "layout": 1,  # raised when the computation changes
+        "folded": backbone.folded,
+        "layout": 2,  # raised when the computation changes
     }
 
 

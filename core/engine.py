@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .backbone import Backbone
 from .parallel import gather, shard, sum_gradients, world
-from .passes import PassSize
+from .passes import PassSize, cpu_chunk
 from .precision import eagerly
 from .views import View, ViewParams, apply, sample, skip_noise
 
@@ -74,12 +74,21 @@ class FeatureEngine:
         return loss
 
     def fit(self, images: nn.Module) -> None:
-        """Choose the chunk by the free GPU memory: all views in one pass if they fit, otherwise even chunks."""
+        """Choose the chunk by what a view keeps for the way back and by the memory that is free.
+
+        On a GPU: all views in one pass if they fit, otherwise even chunks. On the CPU, where larger passes are not faster: as
+        many as it is, or fewer.
+        """
         batch = _Batch.draw(len(images), self.views, torch.Generator(), self.backbone)  # type: ignore[arg-type]
         device, own = self.backbone.mean.device, shard(batch.pairs)
         if own.start == own.stop:  # more processes than views
             return
         trial = slice(own.start, min(own.start + _TRIAL, own.stop))
+        if device.type == "cpu":
+            kept = saved_bytes(lambda: self._features(images, batch, trial, batch.noise(self.backbone, trial.start)))
+            self.use([min(self.chunk, cpu_chunk(kept / (trial.stop - trial.start)))])
+            self.keep = self.chunk
+            return
         before = torch.cuda.memory_allocated(device)
         with eagerly():
             graph = self._features(images, batch, trial, batch.noise(self.backbone, trial.start))
@@ -144,6 +153,23 @@ class FeatureEngine:
         if batch.copies == 1 and len(which) == len(rendered):
             return self.backbone(apply(batch.view, rendered, batch.params[pairs], size, noise)).float()
         return self.backbone(apply(batch.view, rendered[which], batch.params[pairs], size, noise)).float()
+
+
+def saved_bytes(forward: Callable[[], Tensor]) -> int:
+    """Bytes of the tensors that a forward pass keeps for the way back, parameters left out."""
+    seen: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, nn.Parameter):
+            storage = tensor.untyped_storage()
+            seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        graph = forward()  # kept until the sum is known, so that no storage is used twice
+        total = sum(seen.values())
+    del graph
+    return total
 
 
 def even_chunk(pairs: int, fits: int) -> int:

@@ -46,7 +46,7 @@ class Stepper(Protocol[T]):
         ...
 
     def fit(self, images: nn.Module) -> None:
-        """Choose sizes by the free GPU memory."""
+        """Choose sizes by the memory that is free."""
 
     def use(self, chunks: Sequence[int]) -> None:
         """Take these sizes, one per engine."""
@@ -81,8 +81,8 @@ def optimise(
     the images of the last finite one (of the start, where there was none).
     """
     generator = run.generator("synthetic views")
-    first, adam, on_gpu = 0, _adam(images, schedule.lr), run.device.type == "cuda"
-    if on_gpu and run.chunk is None:
+    first, adam = 0, _adam(images, schedule.lr)
+    if run.chunk is None:
         engine.fit(images)
     if (saved := run.checkpoint.load(run.streams.names())) is not None:
         first, state = saved

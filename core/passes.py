@@ -1,8 +1,11 @@
 """How many views go through a backbone at once, and what happens where memory does not hold them."""
 
+import contextlib
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -14,6 +17,37 @@ T = TypeVar("T")
 _CPU_TEXTS = ("not enough memory", "can't allocate memory")  # of a RuntimeError; GPUs have an exception of their own
 
 USUAL = 256  # views per pass: past the point where larger passes gain speed on a CPU for 32-pixel inputs
+
+
+_CPU_BYTES = 1 << 30  # of activations in a pass on the CPU: past it a larger one gains nothing, and peaks are compared
+_CPU_SHARE = 0.5  # of the memory that is free
+
+
+def cpu_chunk(bytes_per_view: float) -> int:
+    """Views to back-propagate at once on the CPU: `USUAL`, or as many, a power of two, as memory and a bound on it hold."""
+    fits = min(_CPU_BYTES, _CPU_SHARE * free_memory()) / max(bytes_per_view, 1)
+    return USUAL if fits >= USUAL else 1 << max(0, int(math.log2(max(fits, 1))))
+
+
+def free_memory() -> float:
+    """Bytes that this process can still take, by the system, its cgroup (version 2) and its own limit; infinite if unknown."""
+    found = [math.inf]
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found.append(1024 * float(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))))
+    with contextlib.suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup")
+        limit = (group / "memory.max").read_text().strip()
+        if limit != "max":
+            found.append(float(limit) - float((group / "memory.current").read_text()))
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY:
+            taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            found.append(float(limit - taken))
+    return max(0.0, min(found))
 
 
 def given_chunk() -> int | None:

@@ -15,3 +15,9 @@ def message(spec: str) -> str:
         load(spec)
     assert "\n" not in str(error.value)
     return str(error.value)
+
+
+@pytest.fixture
+def unfolded(monkeypatch):
+    """Backbones with the network as it was loaded, for tests that compare weights with a file."""
+    monkeypatch.setattr("ddbench.core.backbone.folded", lambda network: (network, 0))

@@ -28,7 +28,7 @@ def file(name) -> Path:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_packages_tensors_have_timms_order_and_shapes(name, file):
+def test_the_packages_tensors_have_timms_order_and_shapes(name, file, unfolded):
     import timm
 
     own = timm.create_model(f"tf_{name}", pretrained=False).state_dict()

@@ -51,7 +51,7 @@ def daisies(shared) -> torch.Tensor:
 
 @pytest.mark.shared
 @pytest.mark.parametrize("name", SPECS)
-def test_every_tensor_of_the_file_but_the_classifiers_is_in_the_network(backbone, weights, name):
+def test_every_tensor_of_the_file_but_the_classifiers_is_in_the_network(unfolded, backbone, weights, name):
     own = backbone.network.state_dict()
     read = {key: tensor for key, tensor in read_state(weights).items() if not key.startswith("classifier.")}
     assert all(torch.equal(own[key], tensor) for key, tensor in read.items())

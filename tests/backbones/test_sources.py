@@ -150,7 +150,7 @@ class TestCheckpoint:
     def spec(self, file, extra: str = "") -> str:
         return f"checkpoint[file={file},model=resnet10t,input_size=64{extra}]"
 
-    def test_the_classifier_is_left_out_and_everything_else_is_loaded(self, state, tmp_path):
+    def test_the_classifier_is_left_out_and_everything_else_is_loaded(self, state, tmp_path, unfolded):
         save_file(state, tmp_path / "a.safetensors")
         backbone = load(self.spec(tmp_path / "a.safetensors"))
         assert torch.equal(backbone.network.conv1[0].weight, state["conv1.0.weight"])

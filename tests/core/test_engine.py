@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from ddbench.core.engine import FeatureEngine, even_chunk
+from ddbench.core.engine import FeatureEngine, even_chunk, saved_bytes
 from ddbench.core.images import Pixels, Pyramid
+from ddbench.core.passes import cpu_chunk, free_memory
 from ddbench.core.ridge import one_hot, solve_ridge
 from ddbench.core.views import CENTRE, View, ViewParams, apply, sample
 
@@ -220,3 +221,27 @@ class FailingWhenLarge(torch.nn.Module):
 
 def out_of_memory(gradient):
     raise torch.OutOfMemoryError
+
+
+def test_on_the_cpu_a_chunk_is_as_small_as_memory_asks_for(monkeypatch, backbone):
+    images = Pixels(20, 16, torch.Generator().manual_seed(1))
+    engine = FeatureEngine(backbone, [CENTRE] * 2)
+    with torch.random.fork_rng():
+        engine.fit(images)
+        assert engine.chunk == engine.keep == 256
+    one = saved_bytes(lambda: backbone(images(slice(1))))
+    assert 3 * 16 * 16 * 4 < one < 100_000
+    for free, chunk in ((200 * one, 64), (9 * one, 4), (0, 1)):
+        monkeypatch.setattr("ddbench.core.passes.free_memory", lambda free=free: free)
+        engine = FeatureEngine(backbone, [CENTRE] * 2)
+        engine.fit(images)
+        assert (engine.chunk, engine.chunks) == (chunk, [chunk])
+    monkeypatch.undo()
+    assert cpu_chunk(20 * 2**20) == 32  # MobileNetV2 at 96 pixels: 1 GiB of activations, not 256 views
+    assert free_memory() > 0
+
+
+def test_saved_bytes_are_those_of_activations_once_each():
+    """The product keeps x for the gradient of its weight, which is a parameter, and tanh its result."""
+    x, weight = torch.ones(5, 7, requires_grad=True), torch.nn.Parameter(torch.ones(7, 7))
+    assert saved_bytes(lambda: (x @ weight).tanh() * 2) == 2 * (5 * 7 * 4)
