@@ -14,6 +14,7 @@ import torch
 from ...core.data import DATASETS
 from ...core.errors import UserError
 from ...core.method import StudentWork, Work
+from ...core.passes import USUAL, cpu_chunk
 from ...core.run import Run
 from ...core.store import default_cache
 from ..machine import measure
@@ -24,6 +25,7 @@ Published = Callable[[str], Sequence[int] | None]  # train images, test images a
 
 _PYRAMID = 4 / 3  # numbers per pixel of a full pyramid
 _ADAM = 4  # parameters, gradients, two moments
+_LAST_GOOD, _LAST_GOOD_GPU = 0.5, 1.0  # images of the last finite loss, in bfloat16; two of them where losses are read late
 _STUDENT = " at {} px"  # after the spec of a student
 
 
@@ -147,11 +149,12 @@ class _Sum:
 
     def _peak(self, cost: ViewCost, work: Work) -> float:
         """Weights, the optimised images with Adam's state, and the activations of one chunk; the students' on top."""
-        images = work.images * 3 * 4 * cost.stage_size**2 * _PYRAMID * _ADAM
-        chunk = min(Run().chunk_size, work.backward)
+        on_gpu = "cuda" in self.device
+        images = work.images * 3 * 4 * cost.stage_size**2 * _PYRAMID * (_ADAM + (_LAST_GOOD_GPU if on_gpu else _LAST_GOOD))
+        chunk = min(Run().chunk or (USUAL if on_gpu else cpu_chunk(cost.saved_bytes)), work.backward)
         students = [(each, self._student_cost(each)) for each in work.students]
         theirs = max((each.kept * c.saved_bytes + each.weights * c.weight_bytes for each, c in students), default=0.0)
-        half = 2 if "cuda" in self.device else 1  # autocast halves what is kept
+        half = 2 if on_gpu else 1  # autocast halves what is kept
         return cost.weight_bytes + images + chunk * cost.saved_bytes / half + theirs
 
     def total(self) -> Estimate:

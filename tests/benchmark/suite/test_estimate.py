@@ -80,10 +80,11 @@ def test_features_of_real_images_count_once_per_backbone(flat):
 
 
 def test_memory_is_that_of_one_chunk_and_of_the_images_with_adam(flat):
-    found = estimate(outline(made(["lgm[steps=4,copies=100]"])), SIZES, "cpu")
-    images = 10 * 3 * 4 * 8**2 * 4 / 3 * 4
-    assert found.memory == pytest.approx(1000 + images + 256 * 7)
-    assert estimate(outline(made(["lgm[steps=4,copies=100]"])), SIZES, "cuda").memory < found.memory  # bfloat16
+    """Images, gradients, two moments and the last good images: these in bfloat16, on a GPU twice. There passes are in it too."""
+    pyramids = 10 * 3 * 4 * 8**2 * 4 / 3
+    for device, expected in {"cpu": 4.5 * pyramids + 256 * 7, "cuda": 5 * pyramids + 256 * 7 / 2}.items():
+        found = estimate(outline(made(["lgm[steps=4,copies=100]"])), SIZES, device)
+        assert found.memory == pytest.approx(1000 + expected)
 
 
 def test_what_is_recorded_is_not_counted(flat):
