@@ -80,7 +80,7 @@ def test_features_of_real_images_count_once_per_backbone(flat):
 
 
 def test_memory_is_that_of_one_chunk_and_of_the_images_with_adam(flat):
-    """Images, gradients, two moments and the last good images: these in bfloat16, on a GPU twice. There passes are in it too."""
+    """Images, gradients, two moments, the last good images in bfloat16: on a GPU, whose passes are in it too, two of these."""
     pyramids = 10 * 3 * 4 * 8**2 * 4 / 3
     for device, expected in {"cpu": 4.5 * pyramids + 256 * 7, "cuda": 5 * pyramids + 256 * 7 / 2}.items():
         found = estimate(outline(made(["lgm[steps=4,copies=100]"])), SIZES, device)
