@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from typing import Any
 
 _LOW_DISK = 2 * 2**30  # bytes; features of ImageNet-size data need more, the embedded bench a few megabytes
 _OPTIONAL = {
@@ -113,10 +114,15 @@ def _plugins() -> Iterator[Finding]:
 
     for kind, registry in REGISTRIES.items():
         found = [describe(kind, name) for name in registry.names()]
-        yield Finding(kind, ", ".join(plugin["name"] for plugin in found) or "none")
+        yield Finding(kind, ", ".join(_marked(plugin) for plugin in found) or "none")
         for plugin in found:
             if "error" in plugin:
                 yield Finding(kind, plugin["error"], "reinstall or remove the package that brings it", broken=True)
+
+
+def _marked(plugin: dict[str, Any]) -> str:
+    """The name, and the package of a plugin that is not built in."""
+    return plugin["name"] + (f" ({plugin['package']})" if "package" in plugin else "")
 
 
 def _backbones() -> Iterator[Finding]:

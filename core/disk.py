@@ -14,14 +14,15 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from .errors import DiskError
+
+if TYPE_CHECKING:  # tables and refusals read records, which need no torch
+    from torch import Tensor
 
 try:
     import fcntl
@@ -177,8 +178,10 @@ def checksum(array: np.ndarray, start: int = 0) -> int:
     return start
 
 
-def _tensors_checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+def _tensors_checksum(tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str]) -> str:
     """crc32 of names, types, shapes and values of tensors, and of the other metadata."""
+    import torch
+
     total = zlib.crc32(json.dumps({key: metadata[key] for key in sorted(metadata) if key != _CHECKSUM}).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
@@ -187,8 +190,10 @@ def _tensors_checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     return f"{total:08x}"
 
 
-def write_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def write_tensors(file: Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str]) -> None:
     """A safetensors file that `read_tensors` can check, in a folder that is being written."""
+    from safetensors.torch import save_file
+
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     file.touch()
     mode = file.stat().st_mode  # what new files have here; safetensors writes one that only its owner may read
@@ -196,7 +201,7 @@ def write_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     file.chmod(mode)
 
 
-def save_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def save_tensors(file: Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str]) -> None:
     """Replace `file` by a safetensors file, durably and in one go.
 
     Raises `DiskError`; the old file is then still there.
@@ -205,7 +210,7 @@ def save_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         write_tensors(new, tensors, metadata)
 
 
-def read_tensors(file: Path, *, unchecked: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(file: Path, *, unchecked: bool = False) -> "tuple[dict[str, Tensor], dict[str, str]]":
     """Tensors and metadata of a safetensors file that `write_tensors` made. Raises `Damaged`; a file without a checksum is
     damaged too unless `unchecked` says that there may be none."""
     try:

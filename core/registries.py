@@ -3,6 +3,7 @@
 from typing import Any
 
 from .errors import UserError
+from .params import parse_spec
 from .registry import Registry
 
 _TIMM = "a model of timm is `timm[model=NAME]`, see `ddbench list backbones`; "
@@ -23,3 +24,18 @@ def _generation(name: str) -> int:
         return BACKBONES.constant(name, "zoo")
     except UserError:  # another package's plugin that cannot be imported; who asks for it by name is told
         return 0
+
+
+_ALL = (METHODS, BACKBONES, DATASETS, PROTOCOLS)
+
+
+def kind_of(spec: str) -> str:
+    """`method`, `backbone`, `dataset` or `protocol`. Raises `UserError` for a name of none or of several."""
+    name, _ = parse_spec(spec)
+    kinds = [registry.kind for registry in _ALL if name in registry.names()]
+    if len(kinds) > 1:
+        raise UserError(f"{name!r} is a {' and a '.join(kinds)}; say which by --kind")
+    if not kinds:
+        close = [str(registry.unknown(name)) for registry in _ALL]
+        raise UserError(next((text for text in close if "did you mean" in text), f"{name!r} is no plugin of any kind"))
+    return kinds[0]

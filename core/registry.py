@@ -111,6 +111,8 @@ class Registry(Generic[T]):
 
     def distribution(self, name: str) -> tuple[str, str] | None:
         """Name and version of the package that brings a plugin; None for a built-in, or one of a plugin file."""
+        if name in self._builtin:  # asked for each record
+            return None
         entry = self._entry_points().get(name)
         return (entry.dist.name, entry.dist.version) if entry and entry.dist else None
 

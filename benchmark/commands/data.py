@@ -27,7 +27,9 @@ def add(commands) -> None:
 
 def main(args: argparse.Namespace) -> int:
     load_plugins(args.plugin)
-    from ...core.data import DATASETS
+    from ...core.registries import DATASETS
+
+    DATASETS.check(args.dataset)
     from ...datasets._inspect import contact_sheet, examine, facts
 
     source = DATASETS.create(args.dataset, **({"root": args.root} if args.root else {}))

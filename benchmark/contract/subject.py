@@ -5,7 +5,7 @@ import io
 import os
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +17,11 @@ from torch import nn
 
 from ...core.backbone import Backbone, BackboneSpec
 from ...core.bank import FeatureBank
+from ...core.checkpoint import Checkpoint, State
 from ...core.data import ArrayImages, ImageData, Split, array_fingerprint
 from ...core.method import METHODS, Method
-from ...core.run import Run
+from ...core.registry import Registry
+from ...core.run import NO_CHECKPOINT, Run
 from ...core.sets import DistilledSet
 from ...core.store import ArrayStore
 
@@ -72,12 +74,39 @@ class Trial:
     progress: list[tuple[int, int]]
 
 
+class _CutShort(BaseException):
+    """As Ctrl-C comes; no method may catch it."""
+
+
+class _Kept(Checkpoint):
+    """Keeps in memory the last state of every loop, in their order, and cuts the distillation short after some states."""
+
+    def __init__(self, states: dict[int, tuple[int, State]] | None = None, cut_after: int | None = None):
+        self.states = dict(states or {})
+        self._left, self._loop = cut_after, -1
+
+    def load(self, streams: Sequence[str]) -> tuple[int, State] | None:
+        self._loop += 1
+        return self.states.get(self._loop)
+
+    def due(self) -> bool:
+        return True
+
+    def save(self, step: int, state: State) -> None:
+        self.states[self._loop] = step, {name: tensor.detach().clone() for name, tensor in state.items()}
+        if self._left is not None:
+            self._left -= 1
+            if self._left <= 0:
+                raise _CutShort
+
+
 @dataclass
 class Subject:
     """The method under test. Distilling happens once per (ipc, seed) and is shared by the checks."""
 
     spec: str
     cache: Path
+    registry: Registry[Any] = METHODS
     _trials: dict[tuple[int, int, int], Trial] = field(default_factory=dict)
 
     @cached_property
@@ -87,6 +116,11 @@ class Subject:
     @cached_property
     def backbone(self) -> Backbone:
         return tiny_backbone()
+
+    @property
+    def plugin(self) -> Method:
+        """What the spec says, with all its steps."""
+        return METHODS.create(self.spec)
 
     @cached_property
     def method(self) -> Method:
@@ -100,12 +134,25 @@ class Subject:
             self._trials[key] = self._distill(ipc, seed)
         return self._trials[key]
 
-    def _distill(self, ipc: int, seed: int) -> Trial:
+    def interrupted(self) -> DistilledSet | None:
+        """What comes of distilling that is cut short at a checkpoint after two steps and goes on from there, in a method made
+        anew; None if it was done before it could be cut short."""
+        kept = _Kept(cut_after=2)
+        try:
+            self._distill(1, 0, kept)
+        except _CutShort:
+            kept = _Kept(kept.states)
+            again = Subject(self.spec, self.cache)
+            return again._distill(1, 0, kept).dset
+        return None
+
+    def _distill(self, ipc: int, seed: int, checkpoint: Checkpoint = NO_CHECKPOINT) -> Trial:
         steps: list[tuple[int, int]] = []
         run = Run(
             seed=seed,
             bank=FeatureBank(store=ArrayStore(self.cache)),
             progress=lambda step, of, loss: steps.append((step, of)),
+            checkpoint=checkpoint,
         )
         backbone = self.backbone if self.method.uses_backbone else None
         before, out = _state(self.backbone), io.StringIO()
@@ -123,6 +170,13 @@ def _state(backbone: Backbone) -> dict[str, Any]:
         "the backbone's weights": weights,
         "the backbone's mode": [m.training for m in backbone.modules()] + [p.requires_grad for p in backbone.parameters()],
         "the backbone's gradients": [p.grad is None for p in backbone.parameters()],
+        **world(),
+    }
+
+
+def world() -> dict[str, Any]:
+    """Global state that no plugin may change."""
+    return {
         "the global torch seed": torch.get_rng_state().numpy().tobytes(),
         "the global numpy seed": str(np.random.get_state()),
         "the global Python seed": random.getstate(),

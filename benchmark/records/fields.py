@@ -95,6 +95,7 @@ FIELDS: dict[str, Field] = {
     "base_bytes": Field("mapping", "before distilling: libraries, weights and data"),
     # circumstances
     "environment": Field("mapping", "commit, versions, processor, GPU, driver, threads, determinism, variables", needed=True),
+    "plugin": Field("mapping", "package and version of each plugin that is not built in, by kind"),
     "device_shared": Field("yes or no, or null", "whether another run was seen on the device"),
     "distill_reused": Field("yes or no", "the set was taken from the run folder"),
     "distill_environment": Field("mapping, or null", "of the process that made it, where that was another one"),

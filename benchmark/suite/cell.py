@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ...core.precision import precision
+from ...core.registries import BACKBONES, DATASETS, METHODS, PROTOCOLS
 from ..records.records import SCHEMA, jsonable
 
 # What of a backbone determines its features; its name and the source of the weights do not.
@@ -141,7 +142,21 @@ def blank_record(cell: Cell, evaluation: PlannedEvaluation, status: str, reason:
         "precision": precision(cell.device),
         "distill_reused": False,
         "resumed_at": [],
+        "plugin": packages(cell, evaluation),
     }
+
+
+def packages(cell: Cell, evaluation: PlannedEvaluation) -> dict[str, str]:
+    """Name and version of the package of each plugin that takes part and is not built in, by kind."""
+    specs = (
+        (METHODS, cell.method_spec),
+        (BACKBONES, cell.distill_backbone),
+        (DATASETS, cell.dataset),
+        (PROTOCOLS, evaluation.protocol_spec),
+        (BACKBONES, evaluation.eval_backbone),
+    )
+    found = ((registry, registry.distribution(spec.partition("[")[0])) for registry, spec in specs if spec)
+    return {registry.kind: " ".join(package) for registry, package in found if package}
 
 
 _NOT_RECORDED = ("dataset_name", "dataset_params", "evaluations", "unsupported")

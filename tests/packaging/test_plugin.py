@@ -55,10 +55,13 @@ def plugin(tmp_path_factory):
 def test_it_is_listed_and_keeps_the_contract(plugin, elsewhere):
     program = (
         "from ddbench.benchmark.cli import main\nmain(['list', 'methods', '--json'])\nassert main(['check', 'blur']) == 0\n"
+        "from ddbench.core.registries import METHODS\nprint(METHODS.distribution('blur'), METHODS.distribution('clpdd'))\n"
     )
     printed = elsewhere("-c", program, path=[plugin])
     listed, end = json.JSONDecoder().raw_decode(printed)
     blur = next(method for method in listed if method["name"] == "blur")
     assert blur["summary"] == "Class means with noise, as an example of a plugin."
     assert blur["parameters"] == [{"name": "noise", "type": "float", "default": 0.1, "help": ""}]
+    assert blur["package"] == "blur-dd 1.0"
+    assert "('blur-dd', '1.0') None" in printed
     assert "blur: keeps the contract" in printed[end:]
