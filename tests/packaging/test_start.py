@@ -56,7 +56,7 @@ def test_listing_imports_no_torch(argv, words, tmp_path):
         (["show", "nowhere"], "nowhere is neither a run"),
         (["evaluate", "nowhere"], "nowhere does not exist"),
         (["align", "-b", "nix"], "unknown backbone 'nix'"),
-        (["check", "nix"], "unknown"),
+        (["check", "nix"], "no plugin of any kind"),
         (["data", "check", "nix"], "unknown dataset 'nix'"),
     ],
 )
