@@ -124,6 +124,7 @@ class CellCheckpoint(Checkpoint):
             "seconds": {name: seconds[name] for name in phases},
             "peaks": {name: peaks[name].to_json() for name in phases},
             "warmup": self.warmup,
+            "curve": self.steps.curve.state(),
         }
 
     def _include(self, earlier: dict[str, Any]) -> None:
@@ -131,6 +132,8 @@ class CellCheckpoint(Checkpoint):
         seconds = {name: value - self._earlier.get(name, 0.0) for name, value in earlier["seconds"].items()}
         self.steps.meter.include(seconds, {name: Peaks(**peak) for name, peak in earlier["peaks"].items()})
         self._earlier, self._warmup_before = earlier["seconds"], earlier["warmup"]
+        if "curve" in earlier:  # a checkpoint of an older release has none
+            self.steps.curve.restore(earlier["curve"])
 
     def _ignore(self, reason: str) -> None:
         self._note(f"checkpoint {self._file.name} {reason}; started over")

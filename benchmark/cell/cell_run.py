@@ -13,13 +13,13 @@ import torch
 from ...core.backbone import BACKBONES, Backbone
 from ...core.bank import FeatureBank
 from ...core.data import DATASETS, ImageData
-from ...core.disk import settle
+from ...core.disk import settle, writing
 from ...core.errors import DiskError, Diverged, Unsupported, UserError
 from ...core.method import PROTOCOLS, Protocol
 from ...core.params import build
 from ...core.run import Run
 from ...core.sets import DistilledSet
-from ..machine import measure
+from ..machine import curve, measure
 from ..machine.determinism import seed_everything
 from ..machine.environment import environment
 from ..machine.in_use import in_use_by_others
@@ -132,6 +132,8 @@ class CellRun:
             raise Diverged(f"{error}{self._keep_last_good(error, work, folder, data, meter)}") from error
         self.distilled = {**work.facts(dset), "device_shared": self.shared}
         dset = self._save(dset, folder, {"measured": self.distilled})
+        with writing(folder / curve.FILE):
+            work.steps.curve.write(folder / curve.FILE)
         shutil.rmtree(checkpoints, ignore_errors=True)
         return dset
 

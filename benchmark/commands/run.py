@@ -52,6 +52,9 @@ def add(commands) -> None:
     how.add_argument("--out", type=Path, metavar="DIR", help=f"default: {RUNS}/NAME; what is finished there is not run again")
     how.add_argument("--overwrite", action="store_true", help="run again what is finished")
     how.add_argument("--dry-run", action="store_true", help="list the cells, estimate time, memory and disk, and stop")
+    how.add_argument(
+        "--verbose", action="store_true", help="end with the tables of every backbone, of seconds and of memory too"
+    )
     how.add_argument("--timeout", type=seconds, metavar="S", help="seconds that one cell may take")
     how.add_argument("--checkpoint-every", type=seconds, default=60.0, metavar="S", help="seconds, at least; default: 60")
     add_machine(how)  # type: ignore[arg-type]
@@ -117,7 +120,7 @@ def run_suite(suite: Any, cells: list, due: list, out: Path, args: argparse.Name
         checkpoint_every=args.checkpoint_every,
     )
     asked = methods_asked_for(suite)
-    made = [record["status"] for record in report(cells, out) if record["method_spec"] in asked]
+    made = [record["status"] for record in report(cells, out, asked, args.verbose) if record["method_spec"] in asked]
     return summary.failed > 0 or set(made) == {"unsupported"}
 
 
@@ -179,16 +182,20 @@ def run_name(methods: list[str], datasets: list[str], ipcs: list[int]) -> str:
     return file_name("-".join([*dict.fromkeys(names), "ipc" + "_".join(map(str, ipcs))]))
 
 
-def report(cells: list, out: Path) -> list[dict]:
-    """Print the tables of this plan, the picture of its sets, and where everything lies; returns its records."""
+def report(cells: list, out: Path, methods: set[str], verbose: bool) -> list[dict]:
+    """Print the table of this plan (all tables: `verbose`), the picture of its sets, and where everything lies; returns its
+    records. `methods` were asked for, the others are controls."""
     from ..records.records import load_records
     from ..records.regression import cell_name
     from ..report import render
+    from ..report.first import first
     from ..report.tables import tables
 
     asked = {evaluation.config_hash for cell in cells for evaluation in cell.evaluations}
     records = [record for record in load_records([out]) if record["config_hash"] in asked]
-    for metric in ("top1", "seconds", "memory"):
+    if records:
+        print(first(records, sorted(methods)))
+    for metric in ("top1", "seconds", "memory") if verbose else ():
         print(render.text(tables(records, metric)))
     for reason in dict.fromkeys(r["reason"] for r in records if r["status"] == "unsupported"):
         print(f"UNSUPPORTED  {reason}")
@@ -201,6 +208,8 @@ def report(cells: list, out: Path) -> list[dict]:
             print(f"picture: {picture}")
     except OSError as error:  # everything else is there
         print(f"no picture: {error.strerror or error}")
+    if not verbose:
+        print(f"every backbone: ddbench table {out}, or run --verbose; a page to look at: ddbench report {out}")
     print(f"records: {out / 'records.jsonl'}")
     return records
 

@@ -21,6 +21,8 @@ from pathlib import Path
 
 import torch
 
+from .curve import Curve
+
 try:
     import resource
 except ImportError:  # no such module outside POSIX
@@ -152,6 +154,7 @@ class StepMeter:
     warmup: float | None = None  # exclusive seconds from the start of the phase to the end of the first step
     last: float | None = None  # the same for the latest step
     optimised: bool = False  # whether a loss was ever reported
+    curve: Curve = field(default_factory=Curve)
     _reported: float = float("-inf")
 
     def __call__(self, step: int, steps: int, loss: float | None) -> None:
@@ -163,6 +166,7 @@ class StepMeter:
             self.warmup, self.first = seconds, step
         self.step, self.steps, self.last = step, steps, seconds
         self.optimised = self.optimised or loss is not None
+        self.curve.add(step, loss)
         if self.report and (ends or clock() - self._reported > _REPORT_EVERY):
             self._reported = clock()
             rate, eta = self.steps_per_second, self.eta

@@ -13,6 +13,7 @@ from torch import Tensor
 from ...core.data import ImageData, stage
 from ...core.errors import UserError
 from ...core.sets import DistilledSet
+from ..machine.curve import FILE as CURVE
 from .page import Curve, Picture, Strip
 
 CLASSES = 10  # of a set that are shown
@@ -21,7 +22,6 @@ LOSSLESS = 48  # pixels up to which an image is kept as it is
 LARGEST = 128  # pixels of the larger ones
 CANDIDATES = 500  # real images of a class among which the nearest is looked for
 _COMPARED = 32  # pixels at which images are compared
-CURVE = "curve.csv"
 
 Data = Callable[[str], ImageData | None]  # the dataset of a spec, None where it is not at hand
 

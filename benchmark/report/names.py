@@ -9,15 +9,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
+from .escape import plain
+
 LONGEST = 24  # characters of a spec that is a name already
 _MODEL = ("model", "path", "root", "file", "data", "of", "dataset")  # parameters that name what a spec is about, in this order
-DISPLAY = {  # record field: the field with its display name, where a suite gave one
-    "method_spec": "method_display",
-    "distill_backbone": "distill_backbone_display",
-    "eval_backbone": "eval_backbone_display",
-    "dataset": "dataset_display",
-    "protocol_spec": "protocol_display",
-}
 
 
 def short_names(specs: Iterable[str], given: dict[str, str] | None = None) -> tuple[dict[str, str], list[str]]:
@@ -88,12 +83,8 @@ def _params(spec: str) -> list[str]:
 
 def display_names(records: Iterable[dict]) -> dict[str, str]:
     """Display names by spec, of records whose suite gave some."""
-    return {
-        record[field]: record[shown]
-        for record in records
-        for field, shown in DISPLAY.items()
-        if record.get(shown) and record.get(field)
-    }
+    held = (record.get("display") for record in records)
+    return {spec: plain(name) for names in held if isinstance(names, dict) for spec, name in names.items()}
 
 
 def slug(text: str) -> str:

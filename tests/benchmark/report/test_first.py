@@ -1,0 +1,18 @@
+"""The table that a run ends with, and its sentence."""
+
+from ddbench.benchmark.report.first import first
+
+from ..fake_records import grid, record
+
+
+def test_a_row_per_method_and_a_sentence_about_the_best_asked_for():
+    text = first(grid(seeds=(0, 1, 2)), ["centroids", "clpdd"])
+    rows = [line.split()[0] for line in text.splitlines() if line.startswith(" ") and "±" in line]
+    assert rows[:3] == ["random", "clpdd", "centroids"]
+    assert "ridge-probe: 10 images of clpdd: 62.5 % on the backbone that distilled them, 52.5 % on the others" in text
+    assert "random (10 images) 32.5 %; full (1,400 images) 91.5 %" in text
+
+
+def test_nothing_is_said_of_methods_without_a_number():
+    failed = [r for r in grid() if r["method"] != "clpdd"] + [record(top1=None, top1_per_seed=[], status="oom")]
+    assert "images of" not in first(failed, ["clpdd"])
