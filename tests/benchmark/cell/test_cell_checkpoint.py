@@ -147,6 +147,7 @@ def test_seconds_add_up_over_the_processes(opened, time):
         assert place.resumed_at == [10, 20][:part]
     assert meter.seconds == {"distill": 3 * 23 + 1000, "features": 100, "checkpoint": 0}
     assert place.warmup == 15
+    assert [step for step, _ in steps.curve.points] == [1, 10, 11, 20, 21, 30]
     assert steps.steps_per_second == 0.5  # of the last process
     assert meter.peaks["features"].cpu_rss > 0
 

@@ -73,6 +73,8 @@ def test_one_record_per_evaluation_with_everything_measured(work, tmp_path):
     assert first["environment"]["threads"] == torch.get_num_threads()
     assert (first["n_images"], first["device"], first["distill_reused"]) == (3, "cpu", False)
     assert first["started"] <= first["finished"] <= last["finished"]
+    (curve,) = tmp_path.rglob("sets/*/curve.csv")
+    assert [line.split(",")[0] for line in curve.read_text().splitlines()] == ["step", "1", "2", "3", "4", "5"]
 
 
 def test_features_of_distilling_and_of_evaluating_are_told_apart(work):
