@@ -10,7 +10,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -79,13 +79,24 @@ class FeatureBank:
             self.keys.append(key)
         stored = partial(self.store.get, key, shape, np.float32)
         if not agreed(stored() is not None):
-            self.misses.append(key)
-            self._compute(key, shape, fill)
+            with self._only_here(key):
+                if not agreed(stored() is not None):
+                    self.misses.append(key)
+                    self._compute(key, shape, fill)
         found = stored()
         if not everywhere(found is not None):
             raise UserError(f"features that another process stored are not in {self.store.root}; all need one DDBENCH_CACHE")
         assert found is not None
         return as_tensor(found)
+
+    @contextmanager
+    def _only_here(self, key: str) -> Iterator[None]:
+        """Hold the lock of an entry: cells that need the same one wait for one computation, in a phase of their own."""
+        with ExitStack() as stack:
+            if rank() == 0:
+                with self.phase("wait"):
+                    stack.enter_context(self.store.lock(key))
+            yield
 
     def _compute(self, key: str, shape: tuple[int, ...], fill: Callable[[Rows], None]) -> None:
         writes = self.store.create(key, shape, np.dtype("float32")) if rank() == 0 else nullcontext(_Nowhere())

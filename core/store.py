@@ -21,6 +21,11 @@ import numpy as np
 from .disk import Replacement, checksum, replacing, settle
 from .errors import UserError
 
+try:
+    import fcntl
+except ImportError:  # not POSIX
+    fcntl = None  # type: ignore[assignment]
+
 _FULL_OR_CLOSED = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 _NO_RESERVATION = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # file systems that cannot set space aside
 _MARK = b"\nddcrc32:"  # before the eight hexadecimal digits that end an entry
@@ -88,6 +93,23 @@ class ArrayStore:
                 replacement.commit()
         finally:
             replacement.close()
+
+    @contextlib.contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """Held by the one process, of all that share the folder, that makes the entry `key`; the others wait for it. The system
+        gives it up with its holder. Where files cannot be locked, or the folder cannot be written, nobody waits."""
+        file = self._file(key).with_suffix(".making")
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                opened = stack.enter_context(file.open("w"))
+                if fcntl is not None:
+                    fcntl.flock(opened, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    file.unlink()  # whoever waits for it looks for the entry, finds it, and makes nothing
 
     def meta(self, key: str) -> dict[str, Any]:
         """The facts noted beside `key`, empty where there are none."""

@@ -59,6 +59,15 @@ def add(commands) -> None:
     how.add_argument("--checkpoint-every", type=seconds, default=60.0, metavar="S", help="seconds, at least; default: 60")
     add_machine(how)  # type: ignore[arg-type]
     how.add_argument("--nproc-per-node", type=positive, default=1, metavar="N", help="processes that distil a cell together")
+    where = parser.add_argument_group("a cluster (docs/cluster.md)")
+    where.add_argument(
+        "--launcher", choices=("local", "ray"), default="local", help="where cells run; default: on this machine"
+    )
+    where.add_argument("--address", metavar="ADDRESS", help="of the Ray cluster, or auto; default: one on this machine")
+    where.add_argument("--gpus-per-cell", type=positive, default=1, metavar="N", help="GPUs that distil a cell together")
+    where.add_argument(
+        "--cells-per-gpu", type=positive, default=1, metavar="N", help="cells on a GPU; more than 1 marks records"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -118,10 +127,20 @@ def run_suite(suite: Any, cells: list, due: list, out: Path, args: argparse.Name
         plugins=args.plugin,
         overwrite=args.overwrite,
         checkpoint_every=args.checkpoint_every,
+        engine=engine(args, due),
     )
     asked = methods_asked_for(suite)
     made = [record["status"] for record in report(cells, out, asked, args.verbose) if record["method_spec"] in asked]
     return summary.failed > 0 or set(made) == {"unsupported"}
+
+
+def engine(args: argparse.Namespace, cells: list) -> Any:
+    """Where the cells run; None: on this machine."""
+    if args.launcher == "local":
+        return None
+    from ..processes.on_ray import RayEngine
+
+    return RayEngine(cells[0].device if cells else "cpu", args.address, args.gpus_per_cell, args.cells_per_gpu)
 
 
 def methods_asked_for(suite: Any) -> set[str]:

@@ -40,15 +40,21 @@ class Slot:
 
 def slots(kind: str) -> list[Slot]:
     """One slot for the CPU, one per visible GPU for CUDA."""
+    ids = environment_of(kind)["CUDA_VISIBLE_DEVICES"].split(",")
+    labels = [kind] if len(ids) == 1 else [f"{kind}:{index}" for index in range(len(ids))]
+    return [
+        Slot(label, {**environment_of(kind), "CUDA_VISIBLE_DEVICES": name}) for label, name in zip(labels, ids, strict=True)
+    ]
+
+
+def environment_of(kind: str) -> dict[str, str]:
+    """Variables of a cell process that may use every visible device of its kind."""
     common = {"PYTHONHASHSEED": "0"}
     if kind == "cpu":
-        return [Slot("cpu", {**common, "CUDA_VISIBLE_DEVICES": ""})]
+        return {**common, "CUDA_VISIBLE_DEVICES": ""}
     common["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # cuBLAS is deterministic only with a fixed workspace
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    ids = visible.split(",") if visible else [str(index) for index in range(torch.cuda.device_count())]
-    if len(ids) == 1:
-        return [Slot("cuda", {**common, "CUDA_VISIBLE_DEVICES": ids[0]})]
-    return [Slot(f"cuda:{index}", {**common, "CUDA_VISIBLE_DEVICES": name}) for index, name in enumerate(ids)]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+    return {**common, "CUDA_VISIBLE_DEVICES": visible}
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,9 @@ FIELDS: dict[str, Field] = {
     "environment": Field("mapping", "commit, versions, processor, GPU, driver, threads, determinism, variables", needed=True),
     "plugin": Field("mapping", "package and version of each plugin that is not built in, by kind"),
     "device_shared": Field("yes or no, or null", "whether another run was seen on the device"),
+    "placement": Field(
+        "mapping, or null", "of a cluster: node, devices, cells per GPU, attempt, what was lost before; null here"
+    ),
     "distill_reused": Field("yes or no", "the set was taken from the run folder"),
     "distill_environment": Field("mapping, or null", "of the process that made it, where that was another one"),
     "resumed_at": Field("list", "steps at which a distillation that was cut short went on"),

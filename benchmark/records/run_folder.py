@@ -22,7 +22,7 @@ except ImportError:  # not POSIX: run folders are not guarded there
 
 LOCK = ".lock"
 _POLL = 0.05  # seconds between two tries to get the lock
-_LEFT_BEHIND = (".write-probe-*", "sets/.*.*", "checkpoints/*/.*")  # what a kill in mid-write leaves
+_LEFT_BEHIND = (".write-probe-*", "sets/.*.[0-9]*[0-9]")  # the second as earlier versions named them
 
 
 def prepare(out: Path, option: str = "--out") -> Path:
@@ -81,12 +81,12 @@ def _lock(descriptor: int, out: Path, end: float) -> None:
             return
 
 
-def remove_leftovers(out: Path) -> int:
-    """Remove what killed writers left half-written in a run folder whose lock is held; returns how many bytes it took."""
-    freed = 0
-    for path in {path for pattern in _LEFT_BEHIND for path in out.glob(pattern)}:
-        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+def remove_leftovers(out: Path) -> None:
+    """Settle what killed writers left half-written in a run folder whose lock is held."""
+    from ...core.disk import settle  # imports torch, which reading records does not need
+
+    for folder in (out / "sets", *out.glob("checkpoints/*")):
+        settle(folder)
+    for path in (path for pattern in _LEFT_BEHIND for path in out.glob(pattern)):
         with contextlib.suppress(OSError):
-            freed += sum(file.stat().st_size for file in files)
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return freed

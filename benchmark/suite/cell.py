@@ -175,6 +175,7 @@ _MEASURED = (
     "set_fingerprint",
     "checkpoint_note",
     "device_shared",
+    "placement",
     "started",
     "finished",
 )

@@ -4,6 +4,8 @@ import errno
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -270,3 +272,16 @@ def test_the_default_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     assert default_cache() == tmp_path / ".cache" / "ddbench"
+
+
+def test_two_processes_that_need_one_entry_wait_for_one_computation(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from ddbench.core.bank import FeatureBank\n"
+        "from ddbench.core.store import ArrayStore\n"
+        "def fill(out):\n    time.sleep(1); out[:] = 1.0; print('made', flush=True)\n"
+        "FeatureBank(ArrayStore(Path(sys.argv[1]))).entry({'x': 1}, (2, 3), fill)"
+    )
+    command = [sys.executable, "-P", "-c", code, str(tmp_path)]
+    asking = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert sorted(process.communicate()[0] for process in asking) == ["", "", "made\n"]
+    assert not list(tmp_path.rglob("*.making"))
