@@ -194,7 +194,8 @@ def test_a_lock_that_is_a_folder_and_a_name_with_a_nul_are_refused_in_one_line(c
 
 
 def test_what_a_killed_run_left_half_written_goes_with_the_next(cell, tmp_path):
-    left = [tmp_path / "sets" / ".aa.4711" / "set.safetensors", tmp_path / "checkpoints" / "aa" / ".loop0.safetensors.partial"]
+    partial = tmp_path / "checkpoints" / "aa" / ".loop0.safetensors.x1.partial"
+    left = [tmp_path / "sets" / ".aa.4711" / "set.safetensors", partial / ".lock"]
     kept = [tmp_path / "sets" / ".gitkeep", tmp_path / "checkpoints" / "aa" / "loop0.safetensors"]
     for file in (*left, *kept):
         file.parent.mkdir(parents=True, exist_ok=True)
