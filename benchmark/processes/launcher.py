@@ -174,28 +174,30 @@ def launch(job: Job, *, host: Host, log: Path, timeout: float | None, tell: Call
 def _follow(events: "_Events", job: int, host: Host, log: Path, deadline: float, stop: Stop) -> Ended:
     asked = last = float("inf")  # when it was asked to stop, and when its events ended
     while True:
-        now = clock()
         if stop.asked.is_set() and asked == float("inf"):
-            asked = now
+            asked = clock()
             with suppress(BrokenPipeError):
                 os.write(job, STOP)
-        if stop.at_once.is_set() or now > asked + _STOPPING:
-            return Ended("stopped")
-        if now > deadline:
-            return Ended("timeout")
-        if now > last + _GRACE:
-            return Ended("silent")
-        with writing(log):
-            if log.stat().st_size > _LONGEST_LOG:
-                return Ended("flood")
         if events.open:
             try:
                 events.read(_POLL)
             except ValueError:
                 return Ended("garbage")
-            last = last if events.open else now
-        if (code := host.exit_code(0 if events.open else _POLL)) is not None and not events.waiting():
+            last = last if events.open else clock()
+        code, now = host.exit_code(0 if events.open else _POLL), clock()
+        if stop.at_once.is_set() or now > asked + _STOPPING:
+            return Ended("stopped")
+        if now > deadline:
+            return Ended("timeout")
+        if events.waiting():  # what it has told counts before what it does wrong
+            continue
+        if code is not None:
             return Ended("stopped" if stop.asked.is_set() else "exited", code)
+        if now > last + _GRACE:
+            return Ended("silent")
+        with writing(log):
+            if log.stat().st_size > _LONGEST_LOG:
+                return Ended("flood")
 
 
 class _Events:
