@@ -28,7 +28,7 @@ from torch import Tensor
 
 from .data import ImageData, Images, Selection, to_float
 from .disk import Damaged, read_tensors, replacing, settle, write_tensors, writing
-from .errors import UserError
+from .errors import Diverged, UserError
 
 TargetKind = Literal["class_probabilities", "teacher_features"]
 _SCHEMA = 1
@@ -76,7 +76,10 @@ class DistilledSet:
                 raise ValueError(f"{n} images but {len(value)} {name}")
         if isinstance(self.images, Tensor) and n:
             low, high = self.images.aminmax() if self.images.numel() else (torch.tensor(0.0), torch.tensor(-1.0))
-            if self.images.ndim != 4 or self.images.shape[1] != 3 or not 0 <= low <= high <= 1:  # NaN compares as false
+            if low.isnan():
+                raise Diverged("the images of the distilled set are not finite")
+            beyond = low < 0 or high > 1 or low > high
+            if self.images.ndim != 4 or self.images.shape[1] != 3 or beyond:
                 shape = tuple(self.images.shape)
                 raise ValueError(f"images are (n, 3, h, w) in [0, 1], got {shape} in [{low:.3g}, {high:.3g}]")
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from ddbench.core.errors import UserError
+from ddbench.core.errors import Diverged, UserError
 from ddbench.core.sets import DistilledSet, class_labels, folder_names, real_set
 
 
@@ -75,11 +75,15 @@ def test_pngs_are_an_image_folder_of_the_same_pixels(tmp_path):
     assert torch.allclose(dset.images[0, :, 2, 5] * 255, torch.tensor([red, green, blue]).float(), atol=0.51)
 
 
+def test_images_that_are_not_finite_are_a_divergence():
+    with pytest.raises(Diverged, match="images of the distilled set are not finite"):
+        small(images=torch.full((4, 3, 8, 8), float("nan")))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"images": torch.randn(4, 3, 8, 8)}, r"in \[0, 1\]"),
-        ({"images": torch.full((4, 3, 8, 8), float("nan"))}, r"in \[0, 1\]"),
         ({"images": torch.rand(4, 3, 0, 8)}, r"in \[0, 1\]"),
         ({"labels": class_labels(2, 3)}, "4 images but 6 labels"),
         ({"labels": None}, "needs labels, targets or both"),

@@ -1,7 +1,6 @@
 """Weights of the zoo and the card beside them, written together."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from safetensors.torch import save
 from torch import nn
 
 from ddbench.backbones._weights import file_sha256
+from ddbench.core.disk import replacing
 
 
 def write(network: nn.Module, facts: dict[str, Any], weights: Path) -> dict[str, Any]:
@@ -32,10 +32,5 @@ def write_card(path: Path, card: dict[str, Any]) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write beside `path`, then rename: readers see the old file or the whole new one."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as new:
+        new.write_bytes(content)

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import nn
 
 from ddbench.backbones.mini.networks import INPUT_SIZE, untrained
 from ddbench.core.data import Split, stage
+from ddbench.core.disk import replacing
 from ddbench.core.errors import Diverged, UserError
 
 from .barlow import BarlowTwins
@@ -165,9 +165,8 @@ def _save(path: Path, identity: list[Any], model, optimiser, batches: Batches, *
         "at": batches.at,
         **facts,
     }
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    torch.save(state, part)
-    os.replace(part, path)
+    with replacing(path) as new:
+        torch.save(state, new)
 
 
 def _load(path: Path | None, identity: list[Any], model, optimiser, batches: Batches) -> tuple[int, int, float]:

@@ -1,6 +1,5 @@
 """Features of a larger network for `distil`, computed once and kept beside the checkpoints."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from numpy.lib.format import open_memmap
 
 from ddbench.core.backbone import BACKBONES, Backbone
 from ddbench.core.data import Split, index_chunks, stage
+from ddbench.core.disk import replacing
 from ddbench.core.views import centre
 
 
@@ -27,11 +27,10 @@ def teacher_features(
 
 @torch.inference_mode()
 def _compute(backbone: Backbone, split: Split, file: Path, device: str) -> None:
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
     spec = backbone.spec
-    features = open_memmap(part, "w+", np.float16, (len(split), spec.dim))
-    for indices in index_chunks(len(split), 125):
-        images = centre(stage(split.images[indices].to(device), spec.stage_size), spec.input_size)
-        features[indices.numpy()] = backbone(images).half().cpu().numpy()
-    features.flush()
-    os.replace(part, file)
+    with replacing(file) as new:
+        features = open_memmap(new, "w+", np.float16, (len(split), spec.dim))
+        for indices in index_chunks(len(split), 125):
+            images = centre(stage(split.images[indices].to(device), spec.stage_size), spec.input_size)
+            features[indices.numpy()] = backbone(images).half().cpu().numpy()
+        features.flush()
