@@ -24,10 +24,10 @@ def plain_labels(stored: np.ndarray, where: object, key: str = "labels") -> Labe
     values, notes = np.asarray(stored), []
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
-        notes.append(f"{key} of shape {stored.shape} are read as a vector")
+        notes.append(f"labels of shape {stored.shape} are read as a vector")
     elif values.ndim == 2 and is_one_hot(values):
         values = values.argmax(1)
-        notes.append(f"one-hot {key} of shape {stored.shape} are read as class numbers")
+        notes.append(f"one-hot labels of shape {stored.shape} are read as class numbers")
     if values.ndim != 1:
         raise UserError(f"{where}: {key} have shape {stored.shape}: {_many(values)}")
     if values.dtype.kind in "US":
@@ -35,7 +35,7 @@ def plain_labels(stored: np.ndarray, where: object, key: str = "labels") -> Labe
     if values.dtype.kind == "f":
         if not (np.isfinite(values) & (values == np.floor(values))).all():
             raise UserError(f"{where}: {key} are fractions such as {_odd(values)}; a class is a whole number from 0 or a name")
-        notes.append(f"{key} stored as {values.dtype} are read as whole numbers")
+        notes.append(f"labels stored as {values.dtype} are read as whole numbers")
     elif values.dtype.kind not in "iub":
         raise UserError(f"{where}: {key} are {values.dtype}; write whole numbers from 0, or names as text")
     if len(values) and values.min() < 0:

@@ -93,7 +93,8 @@ def summary(found: dict[str, Any], decoded: bool) -> Iterator[str]:
     yield f"copies: {_copies(found['identical'])}"
     yield f"unread: {len(found['unread']):,} files"
     mirror, colour = found["augmentations"]["mirror"], found["augmentations"]["colour"]
-    yield f"mirror: {'mirrored images keep their class' if mirror else 'mirrored images do not keep their class: no flips'}"
+    yes, no = "flips are taken to keep the class (mirror=false where they do not)", "flips do not keep the class"
+    yield f"mirror: {yes if mirror else no}"
     if not colour:
         yield "colour: the images are grey, colour jitter has nothing to change"
 

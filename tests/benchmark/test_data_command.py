@@ -40,7 +40,7 @@ def test_a_sound_set_is_looked_at(capsys, folder):
         "pixels)",
         "copies: 0 of test in train, 0 within train, 0 in test (bytes compared)",
         "unread: 0 files",
-        "mirror: mirrored images keep their class",
+        "mirror: flips are taken to keep the class (mirror=false where they do not)",
         f"{spec}: all is well",
     ]
 
@@ -72,7 +72,7 @@ def test_everything_as_json_and_a_contact_sheet(capsys, folder):
 
 def test_digits_bear_no_mirror_and_have_no_colour(capsys):
     _, lines = checked(capsys, "digits")
-    assert "mirror: mirrored images do not keep their class: no flips" in lines
+    assert "mirror: flips do not keep the class" in lines
     assert "colour: the images are grey, colour jitter has nothing to change" in lines
 
 
