@@ -71,8 +71,8 @@ def file_data(
     **told: Any,
 ) -> ImageData:
     """A dataset of image files; `groups` are the names of its groups, `told` goes to `encoded_data`."""
-    parts = (EncodedSplit(StreamedImages(x.files, size, background), x.labels, x.groups) for x in (train, test))
-    return encoded_data(name, *parts, names, memory_limit_gb, groups, **told)
+    first, second = (EncodedSplit(StreamedImages(x.files, size, background), x.labels, x.groups) for x in (train, test))
+    return encoded_data(name, first, second, names, memory_limit_gb, groups, **told)
 
 
 def file_digest(file: Path) -> str:

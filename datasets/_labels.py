@@ -111,6 +111,6 @@ def numbered(splits: Sequence[Labels], where: object, names: Sequence[str] | Non
         return Classes(tuple(names or map(str, known)), tuple(split.values for split in splits), "as numbered", notes)
     told = ", ".join(str(value) for value in present[:4]) + ", …" * (len(present) > 4)
     gap = f"labels {told} leave numbers out: the {len(present):,} classes are these, in this order"
-    kept = tuple(str(value) if names is None else names[value] for value in present.tolist())
+    kept = tuple(str(names[int(value)]) if names is not None else str(value) for value in present.tolist())
     labels = tuple(np.searchsorted(present, split.values).astype(np.int64) for split in splits)
     return Classes(kept, labels, "as numbered", (*notes, gap))

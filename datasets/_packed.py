@@ -38,6 +38,14 @@ class Packed:
         """Of the files."""
         raise NotImplementedError
 
+    def content_key(self) -> str:
+        """As `Encoded` asks for."""
+        raise NotImplementedError
+
+    def stamp_key(self) -> str:
+        """As `Encoded` asks for."""
+        raise NotImplementedError
+
     def __getitem__(self, indices: Tensor) -> Tensor:
         return decoded_at(self, indices)
 
