@@ -67,6 +67,9 @@ def _run(argv: Sequence[str] | None) -> int:
     except (UserError, Unsupported) as error:
         print(f"ddbench: error: {one_line(str(error))}", file=sys.stderr)
         return 2
+    except MemoryError:
+        print("ddbench: error: not enough memory; close other programs or raise the limit, then rerun", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as error:
         print("ddbench: interrupted; what is finished is stored, the same command goes on from there", file=sys.stderr)
         return 128 + getattr(error, "number", signal.SIGINT)

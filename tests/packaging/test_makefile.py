@@ -23,6 +23,7 @@ def test_plain_make_lists_every_target():
         "paper",
         "test",
         "regress",
+        "faults",
         "perf",
         "perf-gpu",
         "pretrain",
