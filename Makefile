@@ -4,7 +4,7 @@ METHOD ?= clpdd
 IPC    ?= 1
 ENV    := build/python
 # an environment that is gone is found or made again
-$(if $(wildcard $(shell cat $(ENV) 2>/dev/null)),,$(shell rm -f $(ENV) build/test build/dev))
+$(if $(wildcard $(shell cat $(ENV) 2>/dev/null)),,$(shell rm -f $(ENV) build/test build/dev build/docs))
 # -P: the folders datasets/ and methods/ here must not shadow packages of those names
 RUN     = "$$(cat $(ENV))" -P -m
 GRID    = $(if $(SUITE),--suite '$(SUITE)',-m '$(METHOD)' --ipc $(IPC))
@@ -12,12 +12,12 @@ PAPER   = $(wildcard suites/$(TABLE).yaml suites/$(TABLE)-*.yaml)
 TABLES  = $(patsubst suites/%.yaml,%,$(wildcard suites/lgm-*.yaml suites/mkdt-*.yaml suites/krrst-*.yaml suites/clpdd-imagenet*.yaml))
 SETUP   = $(firstword $(PYTHON) python3) .ci/install.py
 
-.PHONY: help install bench paper test regress faults perf perf-gpu pretrain lint check clean build/tree
+.PHONY: help install bench paper test regress faults perf perf-gpu pretrain lint check site clean build/tree
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1@\2/p' $(MAKEFILE_LIST) | column -s @ -t 2>/dev/null || grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST)
 
-install: $(ENV) ## find or make an environment and install ddbench into it
+install: $(ENV) ## find or make an environment and install ddbench into it: TORCH=cpu without NVIDIA's libraries
 	@echo "ddbench is installed for $$(cat $(ENV))"
 
 bench: $(ENV) ## distil, evaluate, print the tables: METHOD=clpdd IPC=1 BACKBONE= DATASET= SUITE=file.yaml ARGS=
@@ -47,6 +47,10 @@ perf-gpu: build/tree ## the same with ViT-B on one GPU, at most 10 minutes: need
 pretrain: $(ENV) ## train an embedded backbone again: NAME=mini_vit_mae DATA='arrays[path=cifar100]' OUT=DIR ARGS= (docs/backbones.md)
 	@PYTHONPATH='$(CURDIR)/tools' $(RUN) pretrain '$(NAME)' -d $(foreach spec,$(DATA),'$(spec)') --out '$(or $(OUT),build/zoo)' $(ARGS)
 
+site: build/docs ## the documentation as a site in build/site
+	@NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
 lint: build/dev ## ruff: lint and format
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
@@ -61,10 +65,10 @@ clean: ## remove caches and build output; keeps results and .venv
 # Stamps: each holds the interpreter and is newer than what it was made from.
 $(ENV): pyproject.toml .ci/install.py
 	@mkdir -p build
-	@PYTHON='$(PYTHON)' $(SETUP) > $@.new
+	@PYTHON='$(PYTHON)' TORCH='$(TORCH)' $(SETUP) > $@.new
 	@mv $@.new $@
 
-build/test build/dev: build/%: $(ENV)
+build/test build/dev build/docs: build/%: $(ENV)
 	@PYTHON="$$(cat $(ENV))" $(SETUP) --extra $* > $@.new
 	@mv $@.new $@
 

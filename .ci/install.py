@@ -1,6 +1,6 @@
 """Find or make a Python environment that holds ddbench, and print the path of its interpreter.
 
-    python3 .ci/install.py [--extra test] [--extra dev]
+    [TORCH=cpu] python3 .ci/install.py [--extra test] [--extra dev]
 
 Used by the Makefile; runs on any Python 3 with nothing installed. The environment is the first of these that is there:
 
@@ -10,11 +10,13 @@ Used by the Makefile; runs on any Python 3 with nothing installed. The environme
    into directly if it is a virtualenv or conda environment, else through a .venv that sees its packages
 4. a new .venv
 
-torch and torchvision that are there already are never replaced; without them pip chooses plain `torch`.
+torch and torchvision that are there already are never replaced; without them pip chooses plain `torch`, or with TORCH=cpu the
+build without NVIDIA's libraries, from PyTorch's own index (TORCH_INDEX=... names another).
 """
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 OLDEST = (3, 11)
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 # Run inside a candidate interpreter: prints one fact per line.
 FACTS = """
@@ -70,6 +73,13 @@ def main():
     if not facts(python)["pip"]:  # environments made by uv
         run(python, "-m", "ensurepip", "--default-pip")
     unmet = run(python, "-c", UNMET, *extras, capture=True).splitlines()
+    if missing_torch(unmet):
+        if os.environ.get("TORCH") == "cpu":
+            say("installing torch for the CPU: about 2.7 GB in all, minutes")
+            pip(python, "--index-url", os.environ.get("TORCH_INDEX") or CPU_INDEX, *missing_torch(unmet))
+            unmet = [line for line in unmet if line not in missing_torch(unmet)]
+        else:
+            say(size_note(shutil.which("nvidia-smi") is not None))
     if unmet:
         say("installing %s" % ", ".join(unmet))
         pip(python, *unmet, constraints=present(python))
@@ -77,6 +87,19 @@ def main():
     offline = ["--no-build-isolation"] if facts(python)["setuptools"] else []
     pip(python, "--no-deps", *offline, "-e", ".")
     print(python)
+
+
+def missing_torch(unmet):
+    """Those of the missing requirements that are built for the CPU or for CUDA."""
+    return [line for line in unmet if re.match(r"torch(vision)?\b", line)]
+
+
+def size_note(gpu):
+    """What installing torch costs, and what would cost less."""
+    note = "torch is not there yet: about 5.9 GB in all, several minutes on a fast line"
+    if gpu:
+        return note
+    return note + "; 3.2 GB of it are NVIDIA's libraries, and nvidia-smi finds no GPU: `make install TORCH=cpu` does without"
 
 
 def choose():

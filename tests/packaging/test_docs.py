@@ -25,3 +25,7 @@ def test_suites_are_valid(suite):
     from ddbench.benchmark.suite.suite import load_suite
 
     assert load_suite(suite).methods
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120

@@ -1,5 +1,6 @@
 """The Makefile's targets explain themselves, and `bench` passes its variables on."""
 
+import importlib.util
 import shutil
 import subprocess
 
@@ -29,6 +30,7 @@ def test_plain_make_lists_every_target():
         "pretrain",
         "lint",
         "check",
+        "site",
         "clean",
     ):
         assert f"make {target} " in listed
@@ -73,3 +75,38 @@ def test_paper_names_the_tables_that_there_are():
     assert asked.returncode != 0
     assert "no suites/lgm-9.yaml" in asked.stderr
     assert "lgm-3" in asked.stderr
+
+
+def installer():
+    spec = importlib.util.spec_from_file_location("ddbench_install", ROOT / ".ci" / "install.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_installing_names_what_torch_costs_and_the_build_without_a_gpu():
+    install = installer()
+    assert install.missing_torch(["torch>=2.6", "timm>=1", "torchvision>=0.21", "torchmetrics"]) == [
+        "torch>=2.6",
+        "torchvision>=0.21",
+    ]
+    assert "make install TORCH=cpu" in install.size_note(gpu=False)
+    assert "TORCH=cpu" not in install.size_note(gpu=True)
+    assert "TORCH='cpu'" in make("-n", "-B", "install", "TORCH=cpu")
+
+
+@pytest.mark.parametrize(("index", "expected"), [("", "download.pytorch.org/whl/cpu"), ("file:///wheels", "file:///wheels")])
+def test_torch_for_the_cpu_comes_from_its_own_index(monkeypatch, index, expected):
+    install, calls = installer(), []
+    monkeypatch.setenv("TORCH", "cpu")
+    monkeypatch.setenv("TORCH_INDEX", index)
+    monkeypatch.setattr("sys.argv", ["install.py"])
+    monkeypatch.setattr(install, "choose", lambda: "python")
+    monkeypatch.setattr(install, "facts", lambda python: {"pip": True, "setuptools": True})
+    monkeypatch.setattr(install, "run", lambda *a, capture=False: "torch>=2.6\ntorchvision>=0.21\ntimm>=1\n")
+    monkeypatch.setattr(install, "pip", lambda python, *arguments, constraints="": calls.append(arguments))
+    install.main()
+    assert calls[0][0] == "--index-url"
+    assert expected in calls[0][1]
+    assert calls[0][2:] == ("torch>=2.6", "torchvision>=0.21")
+    assert calls[1] == ("timm>=1",)
