@@ -1,8 +1,8 @@
 """The work of one cell: load, distil (or re-use the stored set), evaluate, and one record per evaluation."""
 
-import contextlib
 import dataclasses
 import gc
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +34,7 @@ from .distillation import Distillation, last_good
 from .stop_request import StopRequest
 
 Emit = Callable[..., None]  # emit(kind, **facts of an `Event`)
+_log = logging.getLogger(__name__)
 
 
 class CellRun:
@@ -142,10 +143,13 @@ class CellRun:
         settle(folder.parent)  # what killed writers left; one may have been replacing this very set
         if not folder.exists():
             return None
-        with contextlib.suppress(UserError), meter.phase("load"):
-            dset = DistilledSet.load(folder, data)
-            return dset if "measured" in dset.provenance else None
-        return None
+        try:
+            with meter.phase("load"):
+                dset = DistilledSet.load(folder, data)
+        except UserError as error:
+            _log.warning("%s; it is distilled again", error)
+            return None
+        return dset if "measured" in dset.provenance else None
 
     def _keep_last_good(self, error: Diverged, work: Distillation, folder: Path, data: ImageData, meter: Meter) -> str:
         """Store what a divergence leaves, unless a finished set is there; says where, for the reason of the record."""

@@ -102,12 +102,15 @@ def test_a_stored_set_is_used_again_with_its_own_measurements(work, tmp_path):
     assert second[0]["seconds"]["distill"] == first[0]["seconds"]["distill"]
 
 
-def test_a_truncated_set_is_distilled_again(work, tmp_path):
+@pytest.mark.parametrize("damage", [lambda b: b[:-20], lambda b: b[:-9] + bytes([b[-9] ^ 1]) + b[-8:]])  # cut, one bit
+def test_a_damaged_set_is_distilled_again_with_one_line(damage, work, tmp_path, caplog):
     first = records(work())[0]
     file = tmp_path / "sets" / first["set_hash"] / "set.safetensors"
-    file.write_bytes(file.read_bytes()[:-20])
+    file.write_bytes(damage(file.read_bytes()))
     again = records(work())[0]
     assert (again["status"], again["distill_reused"], again["set_fingerprint"]) == ("ok", False, first["set_fingerprint"])
+    (line,) = [record.getMessage() for record in caplog.records if "distilled" in record.getMessage()]
+    assert line.endswith("; it is distilled again")
 
 
 def test_a_set_explains_itself(work, tmp_path):
