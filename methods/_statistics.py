@@ -8,6 +8,7 @@ from torch import Tensor
 from ..core.backbone import Backbone
 from ..core.data import ImageData
 from ..core.run import Run
+from ..core.views import CENTRE, View
 
 
 def class_centres(z: Tensor, labels: Tensor, num_classes: int) -> Tensor:
@@ -28,8 +29,7 @@ class MeanTerm:
 
     Flows and, to first order, LGM's gradient are differences of class centres, which leave that mean free: a set can match
     them all and lie where no real image is. The unit is the mean squared distance of a real class centre to their mean, so
-    that one weight serves features of any scale. Views are those of the objective on the set's side, centre views on the real
-    one, which is what every protocol tests on.
+    that one weight serves features of any scale. Both sides are centre views, which every protocol tests on.
     """
 
     weight: float
@@ -43,5 +43,10 @@ class MeanTerm:
         return cls(weight, mean, (centres - mean).square().sum(1).mean())
 
     def __call__(self, z: Tensor) -> Tensor:
-        """The price of features z `(..., d)` of a set with as many images of each class; a scalar."""
-        return self.weight * (z.flatten(0, -2).mean(0) - self.mean).square().sum() / self.unit
+        """The price of centre-view features z `(n, d)` of a set with as many images of each class; a scalar."""
+        return self.weight * (z.mean(0) - self.mean).square().sum() / self.unit
+
+
+def views_with_mean(views: list[View], weight: float) -> list[View]:
+    """The views of a step: the centre view first, where the mean has a price and it is not the only view already."""
+    return views if not weight or not views[0].random else [CENTRE, *views]

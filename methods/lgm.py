@@ -47,7 +47,7 @@ from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
 from ..core.transfer import to_device
 from ..core.views import CENTRE, Augment, View
-from ._statistics import MeanTerm, real_centres
+from ._statistics import MeanTerm, real_centres, views_with_mean
 from ._synthetic import Init, Parametrisation, refuse_growth_from_images, starting_images, version_of_start
 
 Head = tuple[Tensor, Tensor]  # weights (k, d), biases (k,)
@@ -96,7 +96,7 @@ class LGM(Method):
     real_views: Count = 4  # views per real image in the bank
     real_batch: Natural = 0  # real images per step; 0: as many as synthetic views (A.1). From the bank, more cost little
     balanced: bool = False  # as many real images of each class per step; false: drawn whatever their class, as released
-    mean_weight: NonNegative = 0.0  # price on the distance of the set's mean feature to the real one, 0 as released
+    mean_weight: NonNegative = 0.0  # price on the distance of the set's mean feature to the real one; 0 as released, try 0.1
 
     def __post_init__(self) -> None:
         refuse_growth_from_images(self.init, self.grow_every)
@@ -106,8 +106,12 @@ class LGM(Method):
 
     def work(self, train: int, classes: int, ipc: int) -> Work:
         random = View.parse(self.augment).random
-        views = classes * ipc * (self.copies if random else 1)
-        real = self.steps * min(views, train) if self.real == "live" else train * self.real_views * random
+        views = classes * ipc * len(views_with_mean(self.views(), self.mean_weight))
+        real = (
+            self.steps * min(classes * ipc * len(self.views()), train)
+            if self.real == "live"
+            else train * self.real_views * random
+        )
         banked = ("train",) * ((self.real == "bank" and not random) or self.logit_std is not None or self.mean_weight > 0)
         return Work(self.steps * views + real, self.steps * views, banked, classes * ipc)
 
@@ -123,10 +127,10 @@ class LGM(Method):
             decorrelate=self.decorrelate,
             growing=self.grow_every > 0,
         )
-        view = View.parse(self.augment, self.noise_mean)
-        engine = FeatureEngine(backbone, [view] * self.copies if view.random else [CENTRE], run.chunk_size)
-        targets = one_hot(labels, data.num_classes).repeat(len(engine.views), 1).to(run.device)
-        real = self.real_features(backbone, data, view, self.real_batch or len(targets), run)
+        views = self.views()
+        engine = FeatureEngine(backbone, views_with_mean(views, self.mean_weight), run.chunk_size)
+        targets = one_hot(labels, data.num_classes).repeat(len(views), 1).to(run.device)
+        real = self.real_features(backbone, data, views[0], self.real_batch or len(targets), run)
         std, mean_term = self.std_of_heads(backbone, data, run), self.mean_term(backbone, data, run)
         generator = run.generator("heads")
 
@@ -137,13 +141,18 @@ class LGM(Method):
             wanted = probe_gradient(z, one_hot(y, data.num_classes), head)
 
             def objective(z: Tensor) -> Tensor:
-                loss = matching_loss(wanted, probe_gradient(z.flatten(0, 1), targets, head))
-                return loss if mean_term is None else loss + mean_term(z)
+                loss = matching_loss(wanted, probe_gradient(z[-len(views) :].flatten(0, 1), targets, head))
+                return loss if mean_term is None else loss + mean_term(z[0])
 
             return objective
 
         found = optimise(images, engine, objective_at, Schedule(self.steps, self.lr, self.grow_every), run)
         return DistilledSet(found, labels, data.class_names)
+
+    def views(self) -> list[View]:
+        """The views of each synthetic image whose gradient is matched."""
+        view = View.parse(self.augment, self.noise_mean)
+        return [view] * self.copies if view.random else [CENTRE]
 
     def std_of_heads(self, backbone: Backbone, data: ImageData, run: Run) -> float | None:
         """The std of the heads' weights: `head_std`, or what gives outputs of `logit_std` on the train split."""

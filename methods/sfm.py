@@ -36,7 +36,7 @@ from ..core.params import Count, Natural, NonNegative, Positive, Probability
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
 from ..core.views import CENTRE, Augment, View
-from ._statistics import MeanTerm, class_centres, real_centres
+from ._statistics import MeanTerm, class_centres, real_centres, views_with_mean
 from ._synthetic import Init, Parametrisation, refuse_growth_from_images, starting_images, version_of_start
 
 
@@ -73,7 +73,7 @@ class SFM(Method):
     alpha: Probability = 1.0  # of variant=decouple: share of the own centres, the rest is that of the others
     augment: Augment = "flip+crop+noise"  # of synthetic images; none: centre crop
     copies: Count = 1  # augmented views of each image per step
-    mean_weight: NonNegative = 0.0  # price on the distance of the set's mean feature to the real one, 0 as released
+    mean_weight: NonNegative = 0.0  # price on the distance of the set's mean feature to the real one; 0 as released, try 0.1
     images: Parametrisation = "pyramid"  # parametrisation (LGM section 3.2)
     init: Init = "noise"  # or real images, those that `kmeans` picks (IPC 1: `centroids`); with grow_every=0
     decorrelate: bool = True  # colour decorrelation (LGM section 3.2)
@@ -88,7 +88,7 @@ class SFM(Method):
         return version_of_start(self.version, self.init, ipc)
 
     def work(self, train: int, classes: int, ipc: int) -> Work:
-        views = self.steps * classes * ipc * (self.copies if View.parse(self.augment).random else 1)
+        views = self.steps * classes * ipc * len(views_with_mean(self.views(), self.mean_weight))
         return Work(views, views, ("train",), classes * ipc)
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
@@ -103,18 +103,22 @@ class SFM(Method):
             decorrelate=self.decorrelate,
             growing=self.grow_every > 0,
         )
-        view = View.parse(self.augment)
-        engine = FeatureEngine(backbone, [view] * self.copies if view.random else [CENTRE], run.chunk_size)
-        rows = labels.repeat(len(engine.views)).to(run.device)
         real = real_centres(backbone, data, run)
         mean_term = MeanTerm.of(real, self.mean_weight)
+        engine = FeatureEngine(backbone, views_with_mean(self.views(), self.mean_weight), run.chunk_size)
+        rows = labels.repeat(len(self.views())).to(run.device)
 
         def objective(z: Tensor) -> Tensor:
-            centres = class_centres(z.flatten(0, 1), rows, data.num_classes)
-            return self.loss(real, centres) + mean_term(centres)
+            centres = class_centres(z[-len(self.views()) :].flatten(0, 1), rows, data.num_classes)
+            return self.loss(real, centres) + mean_term(z[0])
 
         found = optimise(images, engine, lambda step: objective, Schedule(self.steps, self.lr, self.grow_every), run)
         return DistilledSet(found, labels, data.class_names)
+
+    def views(self) -> list[View]:
+        """The views of each synthetic image whose flows are matched."""
+        view = View.parse(self.augment)
+        return [view] * self.copies if view.random else [CENTRE]
 
     def loss(self, real: Tensor, synthetic: Tensor) -> Tensor:
         """The loss of the variant between real and synthetic centres `(k, d)`; a scalar."""

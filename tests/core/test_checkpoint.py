@@ -89,7 +89,7 @@ def distil(backbone, data, run):
     return distil
 
 
-@pytest.mark.parametrize("cut", [1, 2, 5, 9])
+@pytest.mark.parametrize("cut", [2, 5])
 @pytest.mark.parametrize("method", PRETRAINING, ids=["krrst", "krrst-intended", "mkdt"])
 def test_a_resumed_pretraining_method_ends_with_the_same_bits(distil, method, cut):
     whole, losses = distil(method, Checkpoint())
