@@ -20,7 +20,7 @@ def summary(group: Frame) -> Table:
     columns = [text for name, found in judges.items() for text in ((f"{name} own", f"{name} transfer") if found else (name,))]
     on_gpu = nested(group["peak_bytes"], "gpu_allocated").notna().any()
     rows = [(label, _accuracies(part, judges) + _costs(part, on_gpu)) for label, part in _one_per_method(group)]
-    what = ", ".join(dict.fromkeys(measured_by(name) for name in group["protocol"]))
+    what = ", ".join(dict.fromkeys(measured_by(name) for name in group["protocol"].unique()))
     caption = [
         f"{what} %, mean over backbones; own: distil = eval backbone (sets of no backbone: each), transfer: all other pairs",
         "distil s: mean seconds of distilling a set; peak MiB: "

@@ -130,22 +130,28 @@ def mean_value(rows: Frame, pairs: int) -> Value:
     """Mean over distillation seeds of the mean over `pairs` (distil, eval) backbone pairs; seeds that lack one do not count."""
     if rows.empty:
         return Value()
-    attempts = rows["distill_seed"].nunique()
-    ok = rows[rows["status"] == "ok"]
-    failed = rows[rows["status"] != "ok"]["status"]
-    per_seed = ok.groupby("distill_seed")["top1"].agg(["mean", "count"])
-    complete = per_seed[per_seed["count"] == pairs]["mean"]
-    if complete.empty:
-        return Value(status=str(failed.iloc[0]) if pairs == 1 and len(failed) else None, attempts=attempts)
-    probes = [list(values) for values in ok["top1_per_seed"]]
+    per_seed: dict[int, list[float]] = {}
+    failed, probes = [], []
+    names = ("distill_seed", "status", "top1", "top1_per_seed")
+    for seed, status, top1, each in zip(*(rows[name].tolist() for name in names), strict=True):
+        held = per_seed.setdefault(seed, [])
+        if status == "ok":
+            held.append(top1)
+            probes.append(list(each))
+        else:
+            failed.append(status)
+    attempts = len(per_seed)
+    complete = [statistics.fmean(held) for held in per_seed.values() if len(held) == pairs]
+    if not complete:
+        return Value(status=str(failed[0]) if pairs == 1 and failed else None, attempts=attempts)
     drawn, over = [], None
     if len(complete) > 1:
-        drawn, over = complete.tolist(), "distillation seeds"
+        drawn, over = complete, "distillation seeds"
     elif pairs == 1 and len(probes[0]) > 1:
         drawn, over = probes[0], "probe seeds"
     std = statistics.stdev(drawn) if over else None
     most = max(map(len, probes))
-    return Value(float(complete.mean()), std, over, len(complete), most, attempts=attempts, interval=interval(drawn))
+    return Value(statistics.fmean(complete), std, over, len(complete), most, attempts=attempts, interval=interval(drawn))
 
 
 def plain_value(numbers: Column, part: Frame) -> Value:

@@ -1,6 +1,7 @@
 """Tables state what they average, never mix what cannot be compared, and show failures as such."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -306,3 +307,28 @@ def test_a_cell_does_not_share_the_device_with_itself():
     assert not told_of_sharing(at(1, 0, "a"), at(1, 0, "a", judge="other") | again)
     assert told_of_sharing(at(1, 0, "a"), at(1, 0, "b") | again)
     assert not told_of_sharing(at(1, 0, "a"), at(1, 0, "b", environment={"cpu": "other"}))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads its peak memory from /proc")
+def test_a_table_of_many_records_takes_seconds_and_needs_no_torch(tmp_path):
+    """1,600 records in 2 s on an idle core and 200 MB; in CPU seconds and with room for a slower one."""
+    import subprocess
+    import sys
+
+    methods = [f"m{k}" for k in range(30)]
+    records = [r for p in ("a", "b", "c") for r in grid(methods, seeds=(0, 1, 2), protocol=p, protocol_spec=p)]
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    program = (
+        "import resource, sys\nfrom ddbench.benchmark.cli import main\n"
+        f"assert main(['table', {str(tmp_path)!r}]) == 0 and main(['table', {str(tmp_path)!r}, '--metric', 'summary']) == 0\n"
+        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "heavy = {'torch', 'timm', 'matplotlib', 'ddbench.methods.clpdd'} & set(sys.modules)\n"
+        "peak = [int(l.split()[1]) for l in open('/proc/self/status') if l.startswith('VmHWM')]\n"  # maxrss outlives exec
+        "print(used.ru_utime + used.ru_stime, peak[0] / 1024, sorted(heavy), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
+    seconds, megabytes, heavy = done.stderr.split(maxsplit=2)
+    assert heavy.strip() == "[]"
+    assert len(records) > 4000
+    assert float(seconds) < 15
+    assert float(megabytes) < 400
