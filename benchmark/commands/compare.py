@@ -1,9 +1,15 @@
 """`ddbench compare REFERENCE DIR`: the regression gate of CI."""
 
 import argparse
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ._shared import command
+
+if TYPE_CHECKING:
+    from ..records.regression import Difference
 
 
 def add(commands) -> None:
@@ -20,10 +26,27 @@ def main(args: argparse.Namespace) -> int:
 
     limits = {"time_ratio": args.time_ratio, "memory_ratio": args.memory_ratio}
     result = compare(load_records([args.reference]), load_records([args.run]), **limits)
-    for difference in sorted(result.differences, key=lambda d: (not d.worse, d.kind, d.cell)):
-        print(f"{'WORSE ' if difference.worse else 'better'}  {difference.cell}: {difference.text}")
+    for line in lines(result.differences):
+        print(line)
     for note in result.notes:
         print(f"note    {note}")
     worse = sum(d.worse for d in result.differences)
     print(f"{result.cells} cells compared with {args.reference}: {worse} worse, {len(result.differences) - worse} better")
     return int(result.regressed)
+
+
+def lines(differences: Sequence["Difference"]) -> Iterator[str]:
+    """One line per difference, worse first; cells that are missing for one reason are counted where they are many."""
+    alike = defaultdict(list)
+    for difference in sorted(differences, key=lambda d: (not d.worse, d.kind, d.cell)):
+        alike[difference.text if difference.kind == "missing" else difference].append(difference)
+    for found in alike.values():
+        first = found[0]
+        if len(found) > _LISTED:
+            yield f"WORSE   {len(found)} cells {first.text} (the first: {first.cell})"
+            yield "note    the gate wants every cell of the reference; methods side by side: ddbench table --versus METHOD"
+        else:
+            yield from (f"{'WORSE ' if d.worse else 'better'}  {d.cell}: {d.text}" for d in found)
+
+
+_LISTED = 10  # missing cells

@@ -268,7 +268,10 @@ def pictures(cells: list, out: Path) -> list[Path]:
     from ...core.errors import UserError
     from ...core.sets import DistilledSet
     from ..report.gallery import gallery
+    from ..report.names import short_names
 
+    specs = [spec for cell in cells for spec in (cell.method_spec, cell.distill_backbone, cell.dataset) if spec]
+    names, _ = short_names(specs)
     grouped: dict[tuple, list] = {}
     for cell in cells:
         folder = out / "sets" / cell.cell_hash
@@ -276,12 +279,12 @@ def pictures(cells: list, out: Path) -> list[Path]:
             sets = grouped.setdefault((cell.dataset, cell.ipc, cell.distill_seed), [])
             with contextlib.suppress(UserError):
                 dset = DistilledSet.load(folder)
-                backbone = cell.distill_backbone or ""
+                backbone = names.get(cell.distill_backbone, "")
                 diverged = "(diverged)" if "diverged" in dset.provenance else ""
-                sets.append((" ".join(filter(None, [cell.method_spec, backbone, diverged])), dset))
+                sets.append((" ".join(filter(None, [names[cell.method_spec], backbone, diverged])), dset))
     drawn = {}
     for (dataset, ipc, seed), sets in grouped.items():
         if sets and (dataset, ipc) not in drawn:
             name = file_name(f"gallery-{dataset}-ipc{ipc}")
-            drawn[dataset, ipc] = gallery(sets, out / f"{name}.png", f"{dataset}, IPC {ipc}, seed {seed}")
+            drawn[dataset, ipc] = gallery(sets, out / f"{name}.png", f"{names[dataset]}, IPC {ipc}, seed {seed}")
     return list(drawn.values())

@@ -1,5 +1,6 @@
 """A PNG of distilled images: one row per set, one column per class, labels drawn beside them."""
 
+import importlib.util
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,7 +55,7 @@ def _rows(label: str, dset: DistilledSet, shown: int, depth: int) -> list[tuple[
 
 
 def _draw(rows: list[tuple[str, list[Tensor | None]]], columns: list[str], title: str) -> Image.Image:
-    font = ImageFont.load_default(_FONT)
+    font = font_for([title, *columns, *(label for label, _ in rows)])
     native = max(image.shape[-1] for _, images in rows for image in images if image is not None)
     side = native * max(1, -(-_SIDE // native))
     pitch = max(side, *(int(font.getlength(name)) for name in columns)) + _GAP
@@ -75,6 +76,35 @@ def _draw(rows: list[tuple[str, list[Tensor | None]]], columns: list[str], title
             if image is not None:
                 picture.paste(_enlarged(image, side), (left + pitch * c, y))
     return picture
+
+
+def font_for(texts: Sequence[str]) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """A font that has the letters of all texts, where this machine has one: Pillow's own knows ASCII only."""
+    if all(text.isascii() for text in texts):
+        return ImageFont.load_default(_FONT)
+    letters = {letter for text in texts for letter in text if not letter.isspace()}
+    fonts = [ImageFont.truetype(file, _FONT) for file in _font_files()]
+    missing = [sum(_lacks(font, letter) for letter in letters) for font in fonts]
+    return fonts[missing.index(min(missing))] if fonts else ImageFont.load_default(_FONT)
+
+
+def _font_files() -> list[Path]:
+    """DejaVu of matplotlib, where it is installed, and what the system has for other scripts."""
+    found = importlib.util.find_spec("matplotlib")
+    shipped = [Path(found.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"] if found and found.origin else []
+    folders = [Path(folder) for folder in _SYSTEM_FONTS]
+    others = [file for folder in folders for name in _FONT_NAMES for file in sorted(folder.rglob(name))[:1]]
+    return [file for file in (*shipped, *others) if file.is_file()]
+
+
+_SYSTEM_FONTS = ("/usr/share/fonts", "/usr/local/share/fonts", "/Library/Fonts", "/System/Library/Fonts", "C:/Windows/Fonts")
+_FONT_NAMES = ("DejaVuSans.ttf", "NotoSansCJK*.ttc", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "LiberationSans-Regular.ttf",
+               "arial.ttf")  # fmt: skip
+
+
+def _lacks(font: ImageFont.FreeTypeFont, letter: str) -> bool:
+    """Whether the font draws its box for unknown letters."""
+    return bytes(font.getmask(letter)) == bytes(font.getmask("\U0010fffe"))
 
 
 def _enlarged(image: Tensor, side: int) -> Image.Image:

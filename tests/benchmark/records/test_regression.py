@@ -81,3 +81,18 @@ def test_time_and_memory_gate_on_request_only():
     assert [d.kind for d in compare(old, slow, time_ratio=2).differences] == ["time"]
     assert [d.kind for d in compare(old, slow, memory_ratio=2).differences] == ["memory"]
     assert not compare(old, slow, time_ratio=4).regressed
+
+
+def test_many_missing_cells_are_one_line_and_still_gate(tmp_path, capsys):
+    import json
+
+    from ddbench.benchmark.cli import main
+
+    for name, records in (("old", grid()), ("new", grid(methods=("lgm",)))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "records.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    assert main(["compare", str(tmp_path / "old"), str(tmp_path / "new")]) == 1
+    text = capsys.readouterr().out
+    assert "WORSE   32 cells missing: it was not run (the first: " in text
+    assert "ddbench table --versus METHOD" in text
+    assert len(text.splitlines()) < 8

@@ -49,3 +49,14 @@ def test_long_labels_are_broken_into_lines_that_fit_beside_their_image():
     assert _folded(spec, 2).count("\n") == 1
     assert _folded(spec, 2).endswith("…")
     assert _folded("clpdd mini_vit_mae", 4) == "clpdd mini_vit_mae"
+
+
+@pytest.mark.parametrize("name", ["Gänseblümchen", "Löwenzahn", "čmelák"])
+def test_class_names_outside_ascii_are_letters_not_boxes(name):
+    from ddbench.benchmark.report.gallery import _lacks, font_for
+
+    pytest.importorskip("matplotlib", reason="needs a font beyond ASCII: matplotlib ships one")
+    font = font_for([name])
+    assert not [letter for letter in name if _lacks(font, letter)]
+    assert not _lacks(font, "a")
+    assert _lacks(font, "\U0010fffe")
