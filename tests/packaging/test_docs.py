@@ -29,3 +29,12 @@ def test_suites_are_valid(suite):
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+@pytest.mark.parametrize("suite", sorted((ROOT / "suites").glob("*.yaml")), ids=lambda suite: suite.name)
+def test_a_suite_whose_data_are_not_embedded_says_where_they_come_from(suite):
+    from ddbench.benchmark.suite.suite import load_suite
+
+    head = [line for line in suite.read_text().splitlines() if line.startswith("#")]
+    if {*load_suite(suite).datasets} - {"digits", "holdout[data=digits]"}:
+        assert any(words in line for words in ("docs/reproduce.md", "docs/datasets.md", "--override") for line in head)
