@@ -110,7 +110,8 @@ class SFM(Method):
 
         def objective(z: Tensor) -> Tensor:
             centres = class_centres(z[-len(self.views()) :].flatten(0, 1), rows, data.num_classes)
-            return self.loss(real, centres) + mean_term(z[0])
+            loss = self.loss(real, centres)
+            return loss + mean_term(z[0]) if self.mean_weight else loss
 
         found = optimise(images, engine, lambda step: objective, Schedule(self.steps, self.lr, self.grow_every), run)
         return DistilledSet(found, labels, data.class_names)
