@@ -81,11 +81,13 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 def _torch(path: Path) -> Any:
     refuse_text(path)
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            check_packing(archive, path)
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                check_packing(archive, path)
         return torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except pickle.UnpicklingError as error:
         if "GLOBAL" not in str(error) and "Unsupported" not in str(error):
             raise UserError(f"{path} is truncated or not a torch file; save it again") from None
