@@ -300,7 +300,7 @@ def test_a_file_with_flipped_bytes_is_read_or_refused_in_one_line(form, images, 
     rng = np.random.default_rng(0)
     path = image_folder(tmp_path / "set", images) if form == "png" else saved(tmp_path, form, images)
     file = path / "a/0.png" if form == "png" else path
-    good = file.read_bytes()
+    good, refusals = file.read_bytes(), []
     for _ in range(50):
         raw = bytearray(good)
         for place in rng.integers(0, len(raw), 3):
@@ -311,7 +311,9 @@ def test_a_file_with_flipped_bytes_is_read_or_refused_in_one_line(form, images, 
         try:
             read_external(path, data)
         except UserError as error:
-            assert "\n" not in str(error)
+            refusals.append(str(error))
+    assert refusals
+    assert not any("\n" in refusal for refusal in refusals)
 
 
 def test_the_python_interface_reads_them_too(images, data, tmp_path):
