@@ -124,6 +124,7 @@ def record(dset: "DistilledSet", args: argparse.Namespace, device: str) -> int:
     from ..processes.progress import reporter
     from ..processes.runner import run_plan
     from ..records.records import load_records
+    from ..records.run_folder import locked, prepare
     from ..report import render
     from ..report.tables import tables
 
@@ -132,7 +133,8 @@ def record(dset: "DistilledSet", args: argparse.Namespace, device: str) -> int:
     name = re.sub(r"[^\w.+-]+", "_", args.set.resolve().name)
     protocols, backbones = [*(args.protocol or DEFAULT_PROTOCOLS)], args.backbone or default_backbones()
     cell, dset = given_cell(dset, name, args.dataset, protocols, backbones, device)
-    store(cell, dset, args.out)
+    with locked(prepare(args.out)):
+        store(cell, dset, args.out)
     summary = run_plan([cell], args.out, device=args.device, threads=args.threads, progress=reporter(), plugins=args.plugin)
     asked = {evaluation.config_hash for evaluation in cell.evaluations}
     print(render.text(tables([r for r in load_records([args.out]) if r["config_hash"] in asked])))
