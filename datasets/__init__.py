@@ -7,7 +7,10 @@ backbones. Plugin authors import `register`, `DataSource` and the rest of `__all
 
 from ..core.data import DATASETS, ArrayImages, DataSource, ImageData, Images, Split, array_fingerprint
 from ..core.errors import UserError
+from ._notes import described
 
 register = DATASETS.register
 
-__all__ = ["ArrayImages", "DataSource", "ImageData", "Images", "Split", "UserError", "array_fingerprint", "register"]
+__all__ = [
+    "ArrayImages", "DataSource", "ImageData", "Images", "Split", "UserError", "array_fingerprint", "described", "register",
+]  # fmt: skip
