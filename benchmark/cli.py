@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from ..core.errors import Unsupported, UserError
-from .commands import align, check, compare, data, doctor, evaluate, listing, merge, new, report, run, show, table
+from .commands import align, check, compare, data, doctor, evaluate, listing, merge, new, plot, report, run, show, table
 from .machine.output import Output
 from .machine.signals import raising
 
-_COMMANDS = (run, listing, show, table, report, evaluate, compare, merge, align, check, new, data, doctor)
+_COMMANDS = (run, listing, show, table, report, plot, evaluate, compare, merge, align, check, new, data, doctor)
 
 
 _LONGEST = 2000  # characters of a message

@@ -92,6 +92,17 @@ def pictures(folders: list[Path], names: dict[str, str]) -> tuple[list, list, li
     return strips, list(images.curves(sets, names)), notes
 
 
+def curves_of(folders: list[Path], records: list[dict]) -> list:
+    """The losses of the sets in the run folders."""
+    from ..report.images import curves
+    from ..report.names import display_names, short_names
+
+    specs = [r[name] for r in records for name in ("method_spec", "distill_backbone") if r[name]]
+    names, _ = short_names(specs, display_names(records))
+    sets = [file.parent for folder in folders if folder.is_dir() for file in sorted((folder / "sets").glob("*/set.json"))]
+    return list(curves(sets, names))
+
+
 def claims(records: list[dict]) -> list[dict[str, str]]:
     """Published cells that these records answer for."""
     from ..published.against import against

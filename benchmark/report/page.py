@@ -114,27 +114,10 @@ def _view(table: Table, records: Sequence[dict], names: Mapping[str, str], real_
     """The first chart of one dataset and IPC, per protocol."""
     dataset, ipc = table.facts["dataset"], table.facts["ipc"]
     place = f"{names.get(dataset, dataset)}, {'all images' if ipc is None else f'{ipc} per class'}"
-    kinds = {r["method_spec"]: r["method"] for r in records}
-    tops = ceilings(frame_of([r for r in records if r["dataset"] == dataset]))
     judged = [name for name in (p["spec"] for p in table.facts["protocols"]) if f"{name} own" in table.columns]
     drawn = []
     for protocol in judged:
-        own, transfer = (table.columns.index(f"{protocol} {part}") for part in ("own", "transfer"))
-        seconds = table.columns.index("distil s")
-        points, lines = [], []
-        for label, values in table.rows:
-            method = label[0]
-            if values[own].mean is None and values[transfer].mean is None:
-                continue
-            if label in tops or kinds[method] == FLOOR:
-                lines.append((_ALL if label in tops else names[method], values[own].mean))
-                continue
-            point = charts.Point(
-                names[method], values[seconds].mean or 0.0, values[own].mean, values[transfer].mean,
-                kinds[method] in real_methods, _detail(values[own], values[transfer], values[seconds]),
-            )  # fmt: skip
-            points.append(point)
-        lines = [(name, value) for name, value in lines if value is not None]
+        points, lines = paper_points(table, records, names, real_methods, protocol)
         if not points:
             continue
         drawn.append(
@@ -146,6 +129,27 @@ def _view(table: Table, records: Sequence[dict], names: Mapping[str, str], real_
             }
         )
     return {"id": slug(place) or "view", "place": place, "charts": drawn}
+
+
+def paper_points(
+    table: Table, records: Sequence[dict], names: Mapping[str, str], real_methods: Sequence[str], protocol: str
+) -> tuple[list[charts.Point], list[tuple[str, float]]]:
+    """Of a summary table under one protocol: a point per method, and the levels of the controls that stand as lines."""
+    if f"{protocol} own" not in table.columns:
+        raise UserError(f"no own accuracy under {protocol!r} in `{table.title}`")
+    kinds = {r["method_spec"]: r["method"] for r in records}
+    tops = ceilings(frame_of([r for r in records if r["dataset"] == table.facts["dataset"]]))
+    columns = [table.columns.index(name) for name in (f"{protocol} own", f"{protocol} transfer", "distil s")]
+    points, lines = [], []
+    for label, values in table.rows:
+        own, transfer, seconds = (values[c] for c in columns)
+        if label in tops or kinds[label[0]] == FLOOR:
+            lines.append((_ALL if label in tops else names[label[0]], own.mean))
+        elif own.mean is not None or transfer.mean is not None:
+            real = kinds[label[0]] in real_methods
+            about = _detail(own, transfer, seconds)
+            points.append(charts.Point(names[label[0]], seconds.mean or 0.0, own.mean, transfer.mean, real, about))
+    return points, [(name, value) for name, value in lines if value is not None]
 
 
 def _detail(own: Value, transfer: Value, seconds: Value) -> str:

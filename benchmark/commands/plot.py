@@ -1,0 +1,57 @@
+"""`ddbench plot DIR --kind KIND -o FIG.pdf`: one figure for a paper."""
+
+import argparse
+from pathlib import Path
+
+from ._shared import add_plugins, command, load_plugins
+from .report import curves_of, read, real_methods
+
+KINDS = ("pareto", "transfer", "curve", "gallery")
+
+
+def add(commands) -> None:
+    parser = command(commands, "plot", main, "draw one figure for a paper")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="run folders, records.jsonl files or bundles")
+    parser.add_argument(
+        "--kind", choices=KINDS, default="pareto", help="accuracy against seconds; own against transfer; losses; images"
+    )
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FIG.pdf", help=".pdf, .png or .svg; a gallery: .png")
+    parser.add_argument("--protocol", metavar="P", help="default: the first")
+    add_plugins(parser)
+
+
+def main(args: argparse.Namespace) -> int:
+    load_plugins(args.plugin)
+    if args.kind == "gallery":
+        print(_gallery(args.folders, args.out))
+        return 0
+    from ..report.plot import figure
+
+    records = read(args.folders)
+    curves = curves_of(args.folders, records) if args.kind == "curve" else ()
+    print(figure(records, args.kind, args.out, protocol=args.protocol, real_methods=real_methods(records), curves=curves))
+    return 0
+
+
+def _gallery(folders: list[Path], out: Path) -> Path:
+    """One row per method and backbone, of the sets in the run folders."""
+    from ...core.errors import UserError
+    from ...core.sets import DistilledSet
+    from ..report.gallery import gallery
+    from ..report.names import short_names
+
+    if out.suffix != ".png":
+        raise UserError(f"{out}: a gallery is pixels; give a .png")
+    found = {}
+    for folder in folders:
+        for file in sorted((folder / "sets").glob("*/set.json")):
+            try:
+                dset = DistilledSet.load(file.parent)
+            except UserError:  # refers to real images
+                continue
+            found.setdefault((dset.provenance.get("method_spec", "?"), dset.provenance.get("distill_backbone") or ""), dset)
+    names, _ = short_names([spec for key in found for spec in key if spec])
+    rows = [
+        (" ".join(names[spec] for spec in key if spec), dset) for key, dset in sorted(found.items(), key=lambda item: item[0])
+    ]
+    return gallery(rows, out)
