@@ -1,10 +1,10 @@
 """Small encoders for 32x32 images that ship with the package, pre-trained without labels, as fp16.
 
     zoo 1, CIFAR-100                            zoo 2, CIFAR-10 and CIFAR-100
-    mini_resnet_barlow   ResNet, Barlow Twins   tiny_resnet_distil   ResNet, features of EfficientNet-Lite0
-    mini_resnet_dino     ResNet, DINO           tiny_vit_distil      ViT, features of MobileNetV2
-    mini_vit_simclr      ViT, SimCLR
-    mini_vit_mae         ViT, MAE
+    mini_resnet_barlow   ResNet, Barlow Twins   tiny_resnet_simclr   ResNet, SimCLR
+    mini_resnet_dino     ResNet, DINO           tiny_vit_simclr      ViT, SimCLR
+    mini_vit_simclr      ViT, SimCLR            tiny_resnet_distil   ResNet, features of EfficientNet-Lite0
+    mini_vit_mae         ViT, MAE               tiny_vit_distil      ViT, features of MobileNetV2
 
 The two teachers were trained with labels on ImageNet: their students are `distilled from a supervised network`, the others
 `self-supervised`.
@@ -91,6 +91,22 @@ class MiniViTMAE(Mini):
     """ViT pre-trained with MAE."""
 
     objective, architecture = "mae", "mini_vit_avg"
+
+
+@BACKBONES.register("tiny_resnet_simclr")
+@dataclass(frozen=True)
+class TinyResNetSimCLR(Mini):
+    """ResNet pre-trained with SimCLR."""
+
+    zoo, objective, architecture = 2, "simclr", "tiny_resnet"
+
+
+@BACKBONES.register("tiny_vit_simclr")
+@dataclass(frozen=True)
+class TinyViTSimCLR(Mini):
+    """ViT pre-trained with SimCLR."""
+
+    zoo, objective, architecture = 2, "simclr", "tiny_vit"
 
 
 @BACKBONES.register("tiny_resnet_distil")

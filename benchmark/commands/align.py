@@ -16,7 +16,7 @@ from ._shared import (
 
 def add(commands) -> None:
     parser = command(commands, "align", main, "mutual nearest-neighbour alignment of backbones on real images, 0 to 1")
-    parser.add_argument("-b", "--backbone", action="append", metavar="B", help="two or more; default: the mini backbones")
+    parser.add_argument("-b", "--backbone", action="append", metavar="B", help="two or more; default: the embedded zoo")
     parser.add_argument("-d", "--dataset", default=DEFAULT_DATASET, metavar="D", help=f"default: {DEFAULT_DATASET}")
     parser.add_argument("--split", choices=("train", "test"), default="test", help="default: test")
     parser.add_argument("-k", type=positive, default=10, metavar="K", help="neighbours per image; default: 10")

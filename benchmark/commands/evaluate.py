@@ -44,7 +44,7 @@ def add(commands) -> None:
     )
     parser.add_argument("--background", default="white", metavar="COLOUR", help="under transparent pixels; default: white")
     parser.add_argument("--out", type=Path, metavar="DIR", help="also store records there, as `ddbench run` does")
-    parser.add_argument("-b", "--backbone", action="append", metavar="B", help="default: the mini backbones")
+    parser.add_argument("-b", "--backbone", action="append", metavar="B", help="default: the embedded zoo")
     parser.add_argument("-d", "--dataset", default=DEFAULT_DATASET, metavar="D", help=f"default: {DEFAULT_DATASET}")
     parser.add_argument("--protocol", action="append", metavar="P", help=f"default: {' and '.join(DEFAULT_PROTOCOLS)}")
     parser.add_argument("--seed", type=int, default=0, help="of the probes; default: 0")

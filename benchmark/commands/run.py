@@ -30,12 +30,12 @@ def add(commands) -> None:
     parser = command(commands, "run", main, "distil, evaluate across backbones and print accuracy, speed and peak memory")
     grid = parser.add_argument_group("the grid (every option may be repeated)")
     grid.add_argument("-m", "--method", action="append", metavar="METHOD[k=v,...]", help="see `ddbench list methods`")
-    grid.add_argument("-b", "--backbone", action="append", metavar="B", help="to distil with; default: the mini backbones")
+    grid.add_argument("-b", "--backbone", action="append", metavar="B", help="to distil with; default: the embedded zoo")
     grid.add_argument(
         "--eval-backbone",
         action="append",
         metavar="B",
-        help="to evaluate on; default: mini backbones and -b; of a suite: its backbones",
+        help="to evaluate on; default: the embedded zoo and -b; of a suite: its backbones",
     )
     grid.add_argument("-d", "--dataset", action="append", metavar="D", help=f"default: {DEFAULT_DATASET}")
     grid.add_argument("--ipc", action="append", type=int, metavar="N", help="images per class; default: 1")

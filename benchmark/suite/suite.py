@@ -4,7 +4,7 @@
     methods:
       - clpdd                              # name or name[key=value,...]
       - {name: clpdd, tau: [0.05, 0.1]}    # lists of values expand to a grid
-    backbones: [mini_resnet_dino]        # default: the mini zoo
+    backbones: [mini_resnet_dino]        # default: the embedded zoo
     datasets: [digits]
     ipc: [1, 10]
     protocols: [ridge-probe]
@@ -48,7 +48,7 @@ Whole = Annotated[int, Field(strict=True)]
 Seed = Annotated[Whole, Field(ge=0, lt=2**64)]  # what generators take
 
 
-DEFAULT_ZOO = 1  # generation of the embedded backbones, core.registries.embedded
+DEFAULT_ZOO = 2  # generation of the embedded backbones, core.registries.embedded
 
 
 def mini_zoo() -> list[str]:

@@ -34,6 +34,13 @@ def test_the_first_zoo_has_two_families_and_four_objectives():
     assert {cls.architecture.split("_")[1] for cls in classes} == {"resnet", "vit"}
 
 
+def test_the_second_zoo_crosses_family_and_supervision():
+    classes = [BACKBONES.get(name) for name in SECOND]
+    kinds = {(cls.architecture, cls.supervision) for cls in classes}
+    supervisions = ("self-supervised", "distilled from a supervised network")
+    assert kinds == {(family, kind) for family in ("tiny_resnet", "tiny_vit") for kind in supervisions}
+
+
 @pytest.mark.parametrize("name", SECOND)
 def test_the_second_zoo_sees_by_its_cards(name):
     """Full-data ridge probe on CIFAR-10, 10,000 training images; raw pixels have about 40."""

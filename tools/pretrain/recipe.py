@@ -40,6 +40,8 @@ RECIPES = {
     "mini_resnet_dino": Recipe(6.5),
     "mini_vit_simclr": Recipe(5),
     "mini_vit_mae": Recipe(10),
+    "tiny_resnet_simclr": Recipe(15.1, lr=2e-3, schedule="flat", changes={"size": 16, "final_size": 24}),
+    "tiny_vit_simclr": Recipe(7, batch=128, schedule="flat", changes={"size": 16, "final_size": 24, "weight_decay": 0.05}),
     "tiny_resnet_distil": Recipe(5, schedule="flat"),
     "tiny_vit_distil": Recipe(3, lr=1e-3, schedule="flat"),
 }

@@ -110,3 +110,20 @@ def test_a_suite_from_python_is_checked_the_same_way():
         suite(methods=["random"], ipc=[0])
     with pytest.raises(UserError, match="unknown key 'metods'"):
         suite(metods=["random"])
+
+
+def test_a_suite_without_backbones_runs_on_the_second_zoo_of_the_declared_ones(load):
+    from ddbench.core import registries
+
+    assert load("methods: [fake]\ndatasets: [fake_data]\n").backbones == registries.embedded(2)
+    assert [registries.BACKBONES.get(name).zoo for name in registries.embedded()] == [1] * 4 + [2] * 4
+
+
+def test_a_broken_plugin_is_not_of_the_zoo_and_breaks_nobodys_default(monkeypatch):
+    from ddbench.core import registries
+
+    def broken(name, fact):
+        raise UserError(f"{name} cannot be imported")
+
+    monkeypatch.setattr(registries.BACKBONES, "constant", broken)
+    assert registries.embedded() == []
