@@ -174,7 +174,7 @@ def checksum(array: np.ndarray, start: int = 0) -> int:
     """crc32 of the bytes of a contiguous array, part by part; `start` is that of what comes before."""
     content = array.reshape(-1).view(np.uint8)
     for first in range(0, len(content), _BYTES):
-        start = zlib.crc32(content[first : first + _BYTES], start)
+        start = zlib.crc32(content[first : first + _BYTES].data, start)
     return start
 
 

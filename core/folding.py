@@ -9,6 +9,7 @@ module, it looks into the modules inside.
 import copy
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import fx, nn
@@ -52,7 +53,7 @@ def _pairs(module: nn.Module, prefix: str) -> Iterator[tuple[str, str]]:
         before = node.args[0] if node.op == "call_module" and node.args else None
         if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) != 1:
             continue
-        norm, conv = module.get_submodule(node.target), module.get_submodule(before.target)
+        norm, conv = module.get_submodule(str(node.target)), module.get_submodule(str(before.target))
         if (
             _is(norm, _NORMS)
             and _is(conv, _CONVS)
@@ -72,13 +73,14 @@ def _has_statistics(norm: nn.Module) -> bool:
 
 @torch.no_grad()
 def _fold(network: nn.Module, conv_name: str, norm_name: str) -> None:
-    conv, norm = network.get_submodule(conv_name), network.get_submodule(norm_name)
-    statistics = [None if value is None else value.double() for value in (norm.running_mean, norm.running_var)]
-    affine = [None if value is None else value.double() for value in (norm.weight, norm.bias)]
-    bias = None if conv.bias is None else conv.bias.double()
-    weight, bias = fuse_conv_bn_weights(conv.weight.double(), bias, *statistics, norm.eps, *affine)
-    conv.weight = nn.Parameter(weight.to(conv.weight.dtype), requires_grad=False)
-    conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
+    conv: Any = network.get_submodule(conv_name)
+    norm: Any = network.get_submodule(norm_name)
+    found = (conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    w, b, mean, variance, scale, shift = (None if value is None else value.double() for value in found)
+    weight, bias = fuse_conv_bn_weights(w, b, mean, variance, norm.eps, scale, shift)  # type: ignore[arg-type]
+    dtype = conv.weight.dtype
+    conv.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
+    conv.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
     parent, _, name = norm_name.rpartition(".")
     rest = nn.Sequential(norm.drop, norm.act) if hasattr(norm, "act") else nn.Identity()
     setattr(network.get_submodule(parent), name, rest)

@@ -35,7 +35,7 @@ class RidgePath:
         """
         n = len(z) if rows is None else len(rows)
         chosen = torch.arange(n) if rows is None else rows
-        z_mean = sum(part.sum(0) for part, _ in _chunks(z, chosen)) / n
+        z_mean = torch.stack([part.sum(0) for part, _ in _chunks(z, chosen)]).sum(0) / n
         y_mean = _target_sums(targets, chosen, num_classes) / n
         if n > z.shape[1]:
             gram, cross = _normal_matrices(z, targets, chosen, z_mean, num_classes)
