@@ -200,11 +200,11 @@ def test_an_interrupt_exits_with_130(capsys, monkeypatch):
 
     monkeypatch.setattr("ddbench.benchmark.contract.checks.check", interrupted)
     assert main(["check", "random"]) == 130
-    assert "resumes" in capsys.readouterr().err
+    assert "the same command goes on" in capsys.readouterr().err
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):
-    monkeypatch.setattr("ddbench.benchmark.contract.checks.check", lambda spec: 1 / 0)
+    monkeypatch.setattr("ddbench.benchmark.contract.checks.check", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["check", "random"])
 
