@@ -68,7 +68,7 @@ def images_alone(subject: Subject) -> None:
     with torch.no_grad():
         alone = torch.cat([subject.backbone(image[None]) for image in subject.images])
     if _distance(alone, subject.features) > _TOLERANCE:
-        raise Broken("features depend on the other images of the batch; is a batch norm in training mode?")
+        raise Broken("features depend on the other images of the batch; is something normalised over it?")
 
 
 def frozen(subject: Subject) -> None:

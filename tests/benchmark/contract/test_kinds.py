@@ -136,9 +136,16 @@ def renamed(self):
     return backbone
 
 
+class OfTheBatch(torch.nn.Module):
+    """Features less their mean over the batch."""
+
+    def forward(self, z):
+        return z - z.mean(0)
+
+
 def with_batch(self):
     backbone = BACKBONES.get("sound-batch").load(self)
-    torch.nn.Module.train(backbone.network, True)
+    backbone.network = torch.nn.Sequential(backbone.network, OfTheBatch())
     return backbone
 
 
