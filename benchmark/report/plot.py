@@ -67,13 +67,16 @@ def _pareto(axes: Any, records: Sequence[dict], protocol: str | None, real_metho
             axes.plot(x, point.transfer, "o", mfc="white", mec=colour, ms=4, zorder=3)
             axes.plot([x, x], [point.own, point.transfer], color=colour, lw=0.5, alpha=0.5)
         axes.plot(x, point.own, "o", color=colour, ms=4, zorder=3)
-        axes.annotate(point.name, (x, point.own), xytext=(3, 3), textcoords="offset points", color=colour, fontsize=6)
     best = front(points)
     axes.plot([max(p.seconds, 0.01) for p in best], [p.own for p in best], color=COLOURS[6], lw=0.7, zorder=1)
     for name, value in lines:
         axes.axhline(value, ls="--", lw=0.6, color="0.4")
         axes.annotate(name, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=6, color="0.3")
     axes.set(xscale="log", xlabel="seconds to distil one set", ylabel=f"{names.get(spec, spec)} accuracy (%)")
+    axes.margins(x=0.12, y=0.1)
+    ahead = [point for point in points if point not in best]
+    named = [(p.name, max(p.seconds, 0.01), p.own, COLOURS[p.real]) for p in (*best, *ahead) if p.own is not None]
+    _label(axes, named, [(max(p.seconds, 0.01), p.transfer) for p in points if p.transfer is not None])
 
 
 def _transfer(axes: Any, records: Sequence[dict], protocol: str | None, real_methods: Sequence[str]) -> None:
@@ -94,6 +97,42 @@ def _transfer(axes: Any, records: Sequence[dict], protocol: str | None, real_met
     ends = [min(p.transfer for p in both), max(p.own for p in both)]
     axes.plot(ends, ends, ls="--", lw=0.6, color="0.4")
     axes.set(xlabel=f"own backbone, {names.get(spec, spec)} (%)", ylabel="other backbones (%)")
+    axes.margins(x=0.12, y=0.1)
+    _label(axes, [(p.name, p.own, p.transfer, COLOURS[p.real]) for p in both])
+
+
+def _label(axes: Any, points: Sequence[tuple[str, float, float, str]], avoid: Sequence[tuple[float, float]] = ()) -> None:
+    """Names beside their points where none is in the way of another or of a point; the others get a number and a legend."""
+    axes.figure.canvas.draw()
+    dots = [tuple(axes.transData.transform((x, y))) for _, x, y, _ in points]
+    further = [tuple(axes.transData.transform(place)) for place in avoid]
+    taken: list[Any] = []
+    numbered: list[str] = []
+    for (name, x, y, colour), dot in zip(points, dots, strict=True):
+        others = [other for other in (*dots, *further) if other != dot]
+        number = str(len(numbered) + 1)
+        if not _placed(axes, name, (x, y), colour, taken, others) and _placed(axes, number, (x, y), colour, taken, others):
+            numbered.append(f"{number} {name}")
+    if numbered:
+        axes.figure.supxlabel(", ".join(numbered), fontsize=6, wrap=True)
+
+
+_OFFSETS = ((4, 0, "left"), (-4, 0, "right"), (0, 6, "center"), (0, -6, "center"), (4, 5, "left"), (4, -5, "left"))
+
+
+def _placed(axes: Any, text: str, at: tuple[float, float], colour: str, taken: list[Any], others: Sequence[tuple]) -> bool:
+    """Whether the text found a free place at its point; its box is then among the taken ones."""
+    frame = axes.get_window_extent()
+    for dx, dy, side in _OFFSETS:
+        place = {"xytext": (dx, dy), "textcoords": "offset points", "ha": side, "va": "center"}
+        note = axes.annotate(text, at, color=colour, fontsize=6, **place)
+        box = note.get_window_extent()
+        inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and box.y1 <= frame.y1
+        if inside and not any(box.overlaps(other) for other in taken) and not any(box.contains(*dot) for dot in others):
+            taken.append(box)
+            return True
+        note.remove()
+    return False
 
 
 def _curves(axes: Any, curves: Sequence[Curve]) -> None:
