@@ -158,6 +158,13 @@ def test_a_flat_run_can_be_made_longer_until_its_rate_falls(tmp_path):
         train(6, seed=1)
 
 
+def test_a_checkpoint_belongs_to_its_teacher(tmp_path):
+    options = {"epochs": 1, "batch": 8, "changes": {"components": 8}, "checkpoint": tmp_path / "run.checkpoint"}
+    pretrain("distil", "tiny_vit", split(8), teacher=teacher(8), **options)
+    with pytest.raises(UserError, match="of another training"):
+        pretrain("distil", "tiny_vit", split(8), teacher=teacher(8) + 1, **options)
+
+
 def test_distillation_needs_a_teacher():
     with pytest.raises(UserError, match="give --teacher"):
         pretrain("distil", "tiny_vit", split(8), epochs=1)

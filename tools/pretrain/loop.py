@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ddbench.backbones._weights import state_sha256
 from ddbench.backbones.mini.networks import INPUT_SIZE, untrained
 from ddbench.core.data import Split, stage
 from ddbench.core.disk import replacing
@@ -84,7 +85,8 @@ def pretrain(
     optimiser = _optimiser(model, lr)
     batches = Batches(len(split), batch, rng)
     # the number of steps may be changed while the learning rate is still flat: until then nothing depends on it
-    identity = [objective, architecture, len(split), batch, lr, schedule, seed, changes, None if is_flat else steps]
+    taught = None if teacher is None else state_sha256({"first rows": teacher[:256]})
+    identity = [objective, architecture, len(split), batch, lr, schedule, seed, changes, taught, None if is_flat else steps]
     done, of, before = _load(checkpoint, identity, model, optimiser, batches)
     if is_flat and of not in (0, steps) and done > decay_start(min(of, steps)):
         raise UserError(f"{checkpoint} is at step {done} of {of}, past the flat part; {steps} steps need an older one")
