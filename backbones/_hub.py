@@ -3,17 +3,24 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from textwrap import shorten
 from typing import TypeVar
 
 from ..core.errors import NotHere, UserError
+from ..core.network import online
 
 T = TypeVar("T")
 
 
-def from_hub(what: str, download: Callable[[], T]) -> T:
-    """`download()` with a `NotHere` about `what` for every failure; files in the hub's cache need no network."""
+def from_hub(what: str, download: Callable[[], T], file: Path | None = None) -> T:
+    """`download()` with a `NotHere` about `what` for every failure; files in the hub's cache need no network.
+
+    `file`: where a library that knows no cache-only mode keeps what it has downloaded.
+    """
     try:
+        if not online() and file is not None and not file.exists():
+            raise NotHere(f"the weights of {what} are not in {file.parent}")
         with _quietly():
             return download()
     except UserError:
@@ -31,13 +38,13 @@ def _quietly() -> Iterator[None]:
     """Without log lines, and with huggingface_hub's cache alone where its hub is out of reach: it would retry for 46 s."""
     from huggingface_hub import constants
 
-    away = not constants.HF_HUB_OFFLINE and not _reachable(constants.ENDPOINT)
-    with offline() if away else nullcontext(), without_logs():  # the libraries log what the UserError is about to say
+    away = not constants.HF_HUB_OFFLINE and (not online() or not _reachable(constants.ENDPOINT))
+    with cache_only() if away else nullcontext(), without_logs():  # the libraries log what the UserError is about to say
         yield
 
 
 @contextmanager
-def offline() -> Iterator[None]:
+def cache_only() -> Iterator[None]:
     """Inside, huggingface_hub's cache alone is looked into. The library reads its environment variable only once."""
     from huggingface_hub import constants
 

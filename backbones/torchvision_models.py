@@ -8,6 +8,8 @@ torchvision[model=squeezenet1_0,weights=FILE.safetensors,mean=0.4824:0.4588:0.48
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from ..core.backbone import BACKBONES, Backbone, BackboneSource
 from ..core.params import Count, Natural, Positive, spec_string
 from ._hub import from_hub
@@ -51,6 +53,7 @@ class Torchvision(BackboneSource):
             return "random", f"seed {self.seed}", state_sha256(network.state_dict())
         weights = weights_of(self.model, self.tag)
         what = f"torchvision model {self.model!r}"
-        state = from_hub(what, lambda: weights.get_state_dict(check_hash=True, weights_only=True, progress=False))
+        file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
+        state = from_hub(what, lambda: weights.get_state_dict(check_hash=True, weights_only=True, progress=False), file)
         load_state(network, dict(state), weights.url, encoder.classifier)
         return weights.url.rsplit("/", 1)[-1], weights.name, state_sha256(network.state_dict())

@@ -106,6 +106,10 @@ class DataSource:
     def load(self) -> ImageData:
         raise NotImplementedError
 
+    def published_sizes(self) -> tuple[int, int, int] | None:
+        """Train images, test images and classes as published, for estimates where the data is not here; None: not known."""
+        return None
+
     def check(self) -> Iterator[str]:
         """All that is wrong with the data on disk, one line per finding; by default nothing that `load` would not say."""
         yield from ()

@@ -14,30 +14,6 @@ from .sets import DistilledSet
 Origin = Literal["released code", "re-derived", "ours", "baseline"]
 
 
-@dataclass(frozen=True)
-class StudentWork:
-    """Images that pass through a student (`core.students`), for the estimate of a dry run."""
-
-    spec: str
-    size: int  # pixels
-    passes: float  # forward passes of one image; training on one costs as much as three
-    kept: int = 0  # images whose activations are kept at once
-    weights: int = 1  # copies of the student's weights in memory at once
-    entry: str | None = None  # the bank's name for what comes of it: made once per dataset and teacher
-    stored: int = 0  # copies of the weights that the entry holds
-
-
-@dataclass(frozen=True)
-class Work:
-    """Views that pass through the backbone, for the estimate of a dry run. Features that the bank holds count once."""
-
-    forward: int = 0  # without a graph
-    backward: int = 0  # with one, and back to the pixels
-    banked: tuple[str, ...] = ()  # splits whose centre-view features are read from the bank
-    images: int = 0  # that are optimised at once
-    students: tuple[StudentWork, ...] = ()
-
-
 class Method:
     """A distillation method: a frozen dataclass whose fields are its parameters.
 
@@ -47,20 +23,22 @@ class Method:
             tau: Positive = 0.2
             def distill(self, backbone, data, ipc, *, run=Run()): ...
 
-    `distill` prints nothing, writes no files and reads no clock. `version` rises with every change that can move a set, so
-    that results of the older code are neither reused nor mixed in; where it moves the sets of some IPC alone, `version_at`.
+    `distill` prints nothing, writes no files and reads no clock. Results go by the code of the class and of what it uses
+    (benchmark/suite/code.py): an edited method is run again.
     """
 
     name: str
     # what its rows stand for: a paper as its released code has it, a paper re-derived from its text, an idea of the author of
     # this class, or real images that a method has to beat
     origin: ClassVar[Origin] = "ours"
-    version: ClassVar[int] = 1
     uses_backbone: ClassVar[bool] = True  # False: one cell serves every distil backbone
     uses_ipc: ClassVar[bool] = True  # False: one cell serves every IPC (the full-data ceiling)
     deterministic: ClassVar[bool] = False  # True: the seed changes nothing, so one seed is run
     real_images: ClassVar[bool] = False  # True: picks training images, so IPC is bounded by the smallest class
     trial: ClassVar[dict[str, Any]] = {}  # parameters, beside few steps, that make the contract tests take seconds
+    cheap_start: ClassVar[
+        dict[str, Any]
+    ] = {}  # parameters by which a dry run reaches the first step sooner; a step costs the same
 
     def supports(self, backbone: BackboneSpec | None, data: ImageData, ipc: int) -> str | None:
         """A one-line reason why this combination makes no sense, or None."""
@@ -78,18 +56,6 @@ class Method:
         own = getattr(self, "steps", None)
         cut = {} if own is None else {"steps": min(steps, own)}
         return dataclasses.replace(cast(Any, self), **cut, **self.trial)
-
-    def set_size(self, train: int, classes: int, ipc: int) -> int:
-        """Images of a set made from `train` images of `classes` classes."""
-        return classes * ipc if self.uses_ipc else train
-
-    def work(self, train: int, classes: int, ipc: int) -> Work | None:
-        """Views through the backbone for a train split of `train` images; None where nobody knows."""
-        return None
-
-    def version_at(self, ipc: int) -> int:
-        """The version of its sets of `ipc` images per class: `version`, where no change moved some of them alone."""
-        return self.version
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         """`ipc` images per class of `data`, distilled with `backbone`.
@@ -117,7 +83,8 @@ class Evaluation:
 class Protocol:
     """An evaluation protocol: a frozen dataclass whose fields are its parameters.
 
-    `version` rises with every change that can move a number; tables never mix versions.
+    An edited protocol is run again, as an edited method is. `version` rises where the numbers of older code must not stand in
+    one table with newer ones; tables never mix versions.
     """
 
     name: str
@@ -137,10 +104,6 @@ class Protocol:
 
     def supports(self, dset: DistilledSet) -> str | None:
         """A one-line reason why this set cannot be judged by this protocol, or None."""
-        return None
-
-    def work(self, images: int, whole: bool) -> Work | None:
-        """Views through the backbone for a set of `images` images, or for the whole train split; None where nobody knows."""
         return None
 
     def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:

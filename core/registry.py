@@ -16,15 +16,16 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast, get_args, get_type_hints
 
 from .declared import Declared, of_class, plugins
 from .errors import UserError, unknown
-from .params import Unread, build, parse_spec
+from .params import Unread, build, parse_spec, split
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
@@ -109,6 +110,14 @@ class Registry(Generic[T]):
         cls = self._classes.get(name) or ((declared := self.declared(name)) and declared.signature())
         return build(cls, values, owner=f"{self.kind} {name!r}") if cls else None
 
+    def holding(self, name: str) -> dict[str, bool]:
+        """The parameters of a plugin that hold specs of other plugins (`SpecOf`), and whether several joined by +."""
+        declared = self.declared(name)
+        if declared is None:
+            return {key: holds.several for key, holds in spec_parameters(self.get(name)).items()}
+        texts = {parameter.name: parameter.annotation for parameter in declared.parameters()}
+        return {key: "several=True" in text for key, text in texts.items() if "SpecOf(" in text}
+
     def distribution(self, name: str) -> tuple[str, str] | None:
         """Name and version of the package that brings a plugin; None for a built-in, or one of a plugin file."""
         if name in self._builtin:  # asked for each record
@@ -167,6 +176,53 @@ class Registry(Generic[T]):
 
     def _clash(self, name: str, first: str, second: str) -> UserError:
         return UserError(f"{self.kind} {name!r} is defined twice, by {first} and by {second}; rename one of them")
+
+
+@dataclass(frozen=True)
+class SpecOf:
+    """Marks a parameter that holds a spec of another plugin: `of: Annotated[str, SpecOf(METHODS)]`.
+
+    The spec is checked with the parameter, and stand-ins, identities and dry runs find it. `several`: any number of them, none
+    included, joined by +.
+    """
+
+    registry: Registry[Any]
+    several: bool = False
+
+    def parts(self, value: str) -> list[str]:
+        """The specs in a parameter's value."""
+        return split(value, "+") if self.several else [value]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        from pydantic_core import core_schema
+
+        def checked(value: str) -> str:
+            for spec in self.parts(value):
+                self.registry.create(spec)
+            return value
+
+        return core_schema.no_info_after_validator_function(checked, handler(source))
+
+
+def spec_parameters(cls: type) -> dict[str, SpecOf]:
+    """The parameters of a plugin class that hold specs, by name."""
+    hints = get_type_hints(cls, include_extras=True)
+    return {name: found for name, hint in hints.items() if (found := _spec_of(hint)) is not None}
+
+
+def held_specs(plugin: Any) -> Iterator[tuple[Registry[Any], str]]:
+    """The specs that the parameters of a plugin hold, each with its registry."""
+    for name, holds in spec_parameters(type(plugin)).items():
+        if (value := getattr(plugin, name)) is not None:
+            yield from ((holds.registry, spec) for spec in holds.parts(value))
+
+
+def _spec_of(hint: Any) -> SpecOf | None:
+    """The mark in a type, also where the parameter may be none."""
+    if isinstance(hint, SpecOf):
+        return hint
+    inner = (*get_args(hint), *getattr(hint, "__metadata__", ()))
+    return next((found for each in inner if (found := _spec_of(each)) is not None), None)
 
 
 def plugin_module(path: Path) -> str:

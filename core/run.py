@@ -10,6 +10,7 @@ from .bank import FeatureBank
 from .checkpoint import Checkpoint, Stream, Streams
 from .passes import USUAL, given_chunk
 from .phases import Phase, untimed
+from .registries import BACKBONES
 from .seeds import derive_seed
 from .transfer import CPU
 
@@ -17,8 +18,13 @@ NO_CHECKPOINT = Checkpoint()
 Progress = Callable[[int, int, float | None], None]  # step (from 1), number of steps, loss
 
 
-def _silent(step: int, steps: int, loss: float | None) -> None:
-    pass
+def silent(step: int, steps: int, loss: float | None) -> None:
+    """The progress of a run that nobody watches."""
+
+
+def load_backbone(spec: str) -> Any:
+    """The backbone of a spec, on the CPU."""
+    return BACKBONES.create(spec).load()
 
 
 @dataclass(frozen=True)
@@ -32,9 +38,10 @@ class Run:
     seed: int = 0
     device: torch.device = CPU
     bank: FeatureBank = field(default_factory=FeatureBank)
-    progress: Progress = _silent
+    progress: Progress = silent
     phase: Phase = untimed
     chunk: int | None = field(default_factory=given_chunk)  # views per backbone pass; None: 256, to back-propagate what fits
+    backbone_of: Callable[[str], Any] = load_backbone  # further backbones, by spec; a dry run lends stand-ins
     facts: dict[str, Any] = field(default_factory=dict)  # what the run found out about itself, for the record
     checkpoint: Checkpoint = NO_CHECKPOINT  # keeps the state of long loops; the default keeps nothing
     streams: Streams = field(default_factory=Streams)  # the generators handed out, part of that state

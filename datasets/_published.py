@@ -77,6 +77,12 @@ class FileSet(DataSource):
         """Published number of train and of test images, where there is one."""
         return self.images
 
+    def published_sizes(self) -> tuple[int, int, int] | None:
+        train, test = self.due()
+        if train is None or test is None or self.classes is None:
+            return None
+        return min(train, self.train_limit or train), min(test, self.test_limit or test), self.classes
+
     def check_count(self, names: tuple[str, ...]) -> None:
         if self.classes is not None and len(names) != self.classes:
             raise UserError(

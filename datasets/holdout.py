@@ -9,6 +9,7 @@ from typing import Annotated
 
 from ..core.data import DATASETS, DataSource, ImageData, stratified_indices
 from ..core.params import Field, Natural
+from ..core.registry import SpecOf
 from ._notes import described
 
 
@@ -17,9 +18,16 @@ from ._notes import described
 class Holdout(DataSource):
     """A stratified part of another dataset's train split in the place of its test split, for choosing hyper-parameters."""
 
-    data: str  # spec of the dataset: `digits`, `arrays[path=DIR,train_limit=10000]`
+    data: Annotated[str, SpecOf(DATASETS)]  # spec of the dataset: `digits`, `arrays[path=DIR,train_limit=10000]`
     fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2  # of every class
     seed: Natural = 0
+
+    def published_sizes(self) -> tuple[int, int, int] | None:
+        sizes = DATASETS.create(self.data).published_sizes()
+        if sizes is None:
+            return None
+        part = round(self.fraction * sizes[0])
+        return sizes[0] - part, part, sizes[2]
 
     def load(self) -> ImageData:
         whole = DATASETS.create(self.data).load()

@@ -90,6 +90,14 @@ class ImageNet(FileSet):
         classes = len(self.wnids())
         return (1_281_167 if classes == 1000 else None), 50 * classes
 
+    def published_sizes(self) -> tuple[int, int, int] | None:
+        """ImageNet-100 (Tian et al., Contrastive Multiview Coding) is from memory."""
+        train, test, classes = *self.due(), len(self.wnids())
+        train = {1000: train, 100: 126_689}.get(classes)
+        if train is None or test is None:
+            return None
+        return min(train, self.train_limit or train), min(test, self.test_limit or test), classes
+
     def wnids(self) -> tuple[str, ...]:
         """Synset names of the classes, in the order of the labels."""
         return tuple(_synsets()[index] for index in SUBSETS[self.subset])

@@ -15,6 +15,7 @@ from torchvision import datasets as tv
 
 from ..core.data import DATASETS, ArrayImages, DataSource, ImageData, Split, array_fingerprint, stratified_indices
 from ..core.errors import UserError
+from ..core.network import online
 from ..core.params import Count
 from ._limits import Listing, check_classes, first
 from ._notes import described
@@ -36,7 +37,7 @@ class _TorchvisionSource(DataSource):
         torchvision reads CIFAR by pickle, and only after the md5 of every file has matched the published one.
         """
         if not self.manual:
-            arguments["download"] = self.download
+            arguments["download"] = self.download and online()
         try:
             return cls(str(self.root.expanduser()), **arguments)
         except Exception as error:  # its parsers raise whatever the damage leads to: RuntimeError, KeyError, MatReadError ...
@@ -58,6 +59,11 @@ class _InMemory(_TorchvisionSource):
     parts: ClassVar[tuple[dict[str, Any], dict[str, Any]]] = ({"train": True}, {"train": False})
     dataset: ClassVar[Callable[..., Any]]
     mirror: ClassVar[bool] = True
+    sizes: ClassVar[tuple[int, int, int]]  # published train images, test images, classes
+
+    def published_sizes(self) -> tuple[int, int, int]:
+        train, test, classes = self.sizes
+        return min(train, self.train_limit or train), min(test, self.test_limit or test), classes
 
     def load(self) -> ImageData:
         cls = type(self).__dict__["dataset"]
@@ -85,6 +91,7 @@ class CIFAR10(_InMemory):
     """CIFAR-10 (Krizhevsky 2009): 50,000 / 10,000 images of 32 px, 10 classes."""
 
     dataset, folder = tv.CIFAR10, "cifar-10-batches-py"
+    sizes = (50_000, 10_000, 10)
 
 
 @DATASETS.register("cifar100")
@@ -93,6 +100,7 @@ class CIFAR100(_InMemory):
     """CIFAR-100 (Krizhevsky 2009): 50,000 / 10,000 images of 32 px, 100 classes."""
 
     dataset, folder = tv.CIFAR100, "cifar-100-python"
+    sizes = (50_000, 10_000, 100)
 
 
 @DATASETS.register("stl10")
@@ -102,6 +110,7 @@ class STL10(_InMemory):
 
     parts = ({"split": "train"}, {"split": "test"})
     dataset, folder = tv.STL10, "stl10_binary"
+    sizes = (5_000, 8_000, 10)
 
 
 @DATASETS.register("svhn")
@@ -112,11 +121,15 @@ class SVHN(_InMemory):
     parts = ({"split": "train"}, {"split": "test"})
     dataset, folder = tv.SVHN, "train_32x32.mat"
     mirror = False
+    sizes = (73_257, 26_032, 10)
 
 
 @dataclass(frozen=True)
 class _Files(_TorchvisionSource, FileSet):
     """Sets of image files of varying size, decoded to squares of `size` pixels."""
+
+    def check_count(self, names: tuple[str, ...]) -> None:
+        """torchvision reads the classes from the set's own lists."""
 
     def listing(self) -> tuple[Listing, Listing, tuple[str, ...]]:
         cls, names = type(self).__dict__["dataset"], None
@@ -151,7 +164,7 @@ class Flowers102(_Files):
     """Oxford Flowers-102 (Nilsback and Zisserman 2008): official train 1,020 / test 6,149 images, 102 classes."""
 
     dataset, parts, folder = tv.Flowers102, ([_TRAIN], [_TEST]), "flowers-102"
-    images = (1_020, 6_149)
+    images, classes = (1_020, 6_149), 102
 
 
 @DATASETS.register("food101")
@@ -160,7 +173,7 @@ class Food101(_Files):
     """Food-101 (Bossard et al. 2014): 75,750 / 25,250 images, 101 classes."""
 
     dataset, parts, folder = tv.Food101, ([_TRAIN], [_TEST]), "food-101"
-    images = (75_750, 25_250)
+    images, classes = (75_750, 25_250), 101
 
 
 @DATASETS.register("pets")
@@ -169,6 +182,7 @@ class Pets(_Files):
     """Oxford-IIIT Pets (Parkhi et al. 2012): trainval 3,680 / test 3,669 images, 37 classes."""
 
     dataset, parts, folder = tv.OxfordIIITPet, ([_TRAINVAL], [_TEST]), "oxford-iiit-pet"
+    images, classes = (3_680, 3_669), 37
 
 
 @DATASETS.register("dtd")
@@ -177,6 +191,7 @@ class DTD(_Files):
     """Describable Textures (Cimpoi et al. 2014), partition 1: train + val 3,760 / test 1,880 images, 47 classes."""
 
     dataset, parts, folder = tv.DTD, ([_TRAIN, _VAL], [_TEST]), "dtd"
+    images, classes = (3_760, 1_880), 47
 
 
 @DATASETS.register("gtsrb")
@@ -186,6 +201,7 @@ class GTSRB(_Files):
 
     dataset, parts, folder = tv.GTSRB, ([_TRAIN], [_TEST]), "gtsrb"
     mirror = False  # keep left, keep right
+    images, classes = (26_640, 12_630), 43
 
 
 @DATASETS.register("aircraft")
@@ -194,6 +210,7 @@ class Aircraft(_Files):
     """FGVC Aircraft (Maji et al. 2013), variants: trainval 6,667 / test 3,333 images, 100 classes."""
 
     dataset, parts, folder = tv.FGVCAircraft, ([_TRAINVAL], [_TEST]), "fgvc-aircraft-2013b"
+    images, classes = (6_667, 3_333), 100
 
 
 @DATASETS.register("cars")
@@ -202,6 +219,7 @@ class Cars(_Files):
     """Stanford Cars (Krause et al. 2013): 8,144 / 8,041 images, 196 classes; its download site is gone."""
 
     dataset, parts, folder = tv.StanfordCars, ([_TRAIN], [_TEST]), "stanford_cars"
+    images, classes = (8_144, 8_041), 196
     manual = "its site is gone, place cars_train, cars_test, devkit and cars_test_annos_withlabels.mat there"
 
 

@@ -7,7 +7,7 @@ and are never imported here. Plugin authors import `register`, `Protocol` and th
 from ..core.backbone import Backbone
 from ..core.data import ImageData
 from ..core.errors import Unsupported, UserError
-from ..core.method import PROTOCOLS, Evaluation, Protocol, StudentWork, Work
+from ..core.method import PROTOCOLS, Evaluation, Protocol
 from ..core.run import Run
 from ..core.sets import DistilledSet
 
@@ -20,9 +20,7 @@ __all__ = [
     "ImageData",
     "Protocol",
     "Run",
-    "StudentWork",
     "Unsupported",
     "UserError",
-    "Work",
     "register",
 ]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..core.errors import Diverged
 from ..core.ridge import class_rows
+from ..core.run import Progress, silent
 from ..core.transfer import to_device
 
 HEAD_STD = 0.01  # weight initialisation of the released LGM probe; its bias starts at 0
@@ -33,7 +34,12 @@ def new_heads(dim: int, num_classes: int, seeds: list[torch.Generator]) -> tuple
 
 
 def train_heads(
-    heads: tuple[Tensor, Tensor], features_at: FeaturesAt, targets: Tensor, recipe: ProbeRecipe, orders: list[torch.Generator]
+    heads: tuple[Tensor, Tensor],
+    features_at: FeaturesAt,
+    targets: Tensor,
+    recipe: ProbeRecipe,
+    orders: list[torch.Generator],
+    progress: Progress = silent,
 ) -> tuple[Tensor, Tensor]:
     """Train s heads `(s, k, d)`, `(s, k)` by cross-entropy; each seed shuffles with its own stream.
 
@@ -43,7 +49,8 @@ def train_heads(
     """
     weight, bias = (tensor.clone().requires_grad_() for tensor in heads)
     adam = torch.optim.Adam([weight, bias], lr=recipe.lr)
-    n = len(targets)
+    n, step = len(targets), 0
+    steps = recipe.epochs * -(-n // recipe.batch)
     for epoch in range(recipe.epochs):
         for group in adam.param_groups:
             group["lr"] = recipe.lr * (1 + math.cos(math.pi * epoch / recipe.epochs)) / 2
@@ -55,6 +62,7 @@ def train_heads(
             adam.zero_grad()
             loss.backward()
             adam.step()
+            progress(step := step + 1, steps, None)
     if not (weight.isfinite().all() and bias.isfinite().all()):
         raise Diverged("the weights of the linear probe are not finite: features are not finite, or lr is too high")
     return weight.detach(), bias.detach()

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.data import Split, index_chunks, stage
+from ..core.run import Progress, silent
 from ..core.sets import DistilledSet
 from ..core.students import Student
 from ..core.views import pad_crop_flip
@@ -33,7 +34,14 @@ class Recipe:
         """Steps on n images; a last, smaller batch counts as one."""
         return self.steps if self.steps is not None else (self.epochs or 0) * -(-n // self.batch)
 
-    def run(self, module: nn.Module, n: int, loss_of: Callable[[Tensor], Tensor], generator: torch.Generator) -> None:
+    def run(
+        self,
+        module: nn.Module,
+        n: int,
+        loss_of: Callable[[Tensor], Tensor],
+        generator: torch.Generator,
+        progress: Progress = silent,
+    ) -> None:
         """Minimise `loss_of(indices)` over the parameters of `module`, over shuffled batches of 0 .. n-1."""
         steps = self.length(n)
         sgd = torch.optim.SGD(module.parameters(), lr=self.lr, momentum=0.9, weight_decay=self.weight_decay)
@@ -43,6 +51,7 @@ class Recipe:
             sgd.zero_grad()
             loss_of(indices).backward()
             sgd.step()
+            progress(step + 1, steps, None)
 
 
 def _shuffled(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -51,7 +60,14 @@ def _shuffled(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]
         yield from torch.randperm(n, generator=generator).split(size)
 
 
-def imitate(student: Student, dset: DistilledSet, size: int, recipe: Recipe, generator: torch.Generator) -> None:
+def imitate(
+    student: Student,
+    dset: DistilledSet,
+    size: int,
+    recipe: Recipe,
+    generator: torch.Generator,
+    progress: Progress = silent,
+) -> None:
     """Train `student` on the targets of `dset` by mean squared error, without augmentation. The empty set changes nothing."""
     if not len(dset):
         return
@@ -62,7 +78,7 @@ def imitate(student: Student, dset: DistilledSet, size: int, recipe: Recipe, gen
     def loss_of(indices: Tensor) -> Tensor:
         return F.mse_loss(student(stage(dset.batch(indices), size).to(device)), targets[indices].to(device))
 
-    recipe.run(student.train(), len(dset), loss_of, generator)
+    recipe.run(student.train(), len(dset), loss_of, generator, progress)
 
 
 def balanced_subset(labels: Tensor, fraction: float, generator: torch.Generator) -> Tensor:

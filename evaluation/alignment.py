@@ -11,16 +11,12 @@ from torch import Tensor
 from ..core.backbone import BACKBONES, Backbone
 from ..core.data import ImageData
 from ..core.errors import Unsupported
-from ..core.method import PROTOCOLS, Evaluation, Protocol, Work
-from ..core.params import AfterValidator, Count
+from ..core.method import PROTOCOLS, Evaluation, Protocol
+from ..core.params import Count
+from ..core.registry import SpecOf
 from ..core.run import Run
 from ..core.sets import DistilledSet
 from ._alignment import mutual_share, nearest
-
-
-def _known(spec: str) -> str:
-    BACKBONES.create(spec)
-    return spec
 
 
 @PROTOCOLS.register("alignment")
@@ -35,7 +31,7 @@ class Alignment(Protocol):
     version: ClassVar[int] = 1
     measures: ClassVar[str] = "mutual nearest neighbours"
 
-    of: Annotated[str, AfterValidator(_known)]  # the backbone to compare with
+    of: Annotated[str, SpecOf(BACKBONES)]  # the backbone to compare with
     k: Count = 10  # neighbours of each image
 
     @property
@@ -47,14 +43,11 @@ class Alignment(Protocol):
             return "alignment compares two backbones, whatever the set; run it with the method full alone"
         return None
 
-    def work(self, images: int, whole: bool) -> Work:
-        return Work(banked=("test",))
-
     def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:
         """Raises `Unsupported` where there are not more than k test images."""
         n = len(data.test)
         if n <= self.k:
             raise Unsupported(f"alignment over k={self.k} neighbours needs more test images than the {n} of {data.name}")
-        other = BACKBONES.create(self.of).load().to(run.device)
+        other = run.backbone_of(self.of).to(run.device)
         one, two = (nearest(run.bank.features(each, data, "test")[0].to(run.device), self.k) for each in (backbone, other))
         return Evaluation((100 * mutual_share(one, two),), details={"chance": 100 * self.k / (n - 1)})

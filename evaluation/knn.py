@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..core.backbone import Backbone
 from ..core.data import ImageData
-from ..core.method import PROTOCOLS, Evaluation, Protocol, Work
+from ..core.method import PROTOCOLS, Evaluation, Protocol
 from ..core.params import Count
 from ..core.ridge import class_rows
 from ..core.run import Run
@@ -49,9 +49,6 @@ class NearestNeighbours(Protocol):
 
     def supports(self, dset: DistilledSet) -> str | None:
         return no_class_targets(dset)
-
-    def work(self, images: int, whole: bool) -> Work:
-        return Work(forward=0 if whole else images, banked=("train", "test") if whole else ("test",))
 
     def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:
         own = set_features(backbone, data, dset, run)[0]

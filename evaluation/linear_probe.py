@@ -16,7 +16,7 @@ from torch import Tensor
 from ..core.backbone import Backbone
 from ..core.data import ImageData, stage
 from ..core.encode import features_of
-from ..core.method import PROTOCOLS, Evaluation, Protocol, Work
+from ..core.method import PROTOCOLS, Evaluation, Protocol
 from ..core.params import Count, Positive
 from ..core.passes import PassSize
 from ..core.real import resident
@@ -43,7 +43,7 @@ def trained_heads(
     weight, bias = new_heads(backbone.spec.dim, dset.num_classes, seed_streams(run, seeds, "head"))
     heads = (weight.to(run.device), bias.to(run.device))
     targets = class_targets(dset).to(run.device)
-    return train_heads(heads, features_at, targets, recipe, seed_streams(run, seeds, "order"))
+    return train_heads(heads, features_at, targets, recipe, seed_streams(run, seeds, "order"), run.progress)
 
 
 def feature_scale(features: Tensor) -> float:
@@ -87,10 +87,6 @@ class LinearProbe(Protocol):
     def views_per_image(self, n: int, epochs: int) -> int:
         """Distinct views of each of n images; epoch e sees view e modulo this number."""
         return min(epochs, max(self.min_views, self.view_budget // n))
-
-    def work(self, images: int, whole: bool) -> Work:
-        copies = self.views_per_image(images, self.full_epochs if whole else self.epochs)
-        return Work(forward=images * copies * (1 if self.shared_views else self.seeds), banked=("test",))
 
     def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:
         return test_accuracy(self.heads(backbone, data, dset, run), backbone, data, dset, run)
@@ -154,9 +150,6 @@ class LGMProbe(Protocol):
 
     def supports(self, dset: DistilledSet) -> str | None:
         return no_class_targets(dset)
-
-    def work(self, images: int, whole: bool) -> Work:
-        return Work(forward=images * self.seeds * (self.full_epochs if whole else self.epochs), banked=("test",))
 
     def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:
         small = isinstance(dset.images, Tensor)

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..core.backbone import Backbone
 from ..core.data import ImageData, stratified_indices
 from ..core.errors import Unsupported
-from ..core.method import PROTOCOLS, Evaluation, Protocol, Work
+from ..core.method import PROTOCOLS, Evaluation, Protocol
 from ..core.params import Count
 from ..core.ridge_path import RidgePath
 from ..core.run import Run
@@ -66,9 +66,6 @@ class RidgeProbe(Protocol):
 
     def supports(self, dset: DistilledSet) -> str | None:
         return no_class_targets(dset)
-
-    def work(self, images: int, whole: bool) -> Work:
-        return Work(forward=0 if whole else images, banked=("train", "test"))
 
     def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:
         features = set_features(backbone, data, dset, run)[0]

@@ -24,8 +24,9 @@ from torch import Tensor
 from ..core.backbone import Backbone
 from ..core.data import DATASETS, ImageData
 from ..core.errors import UserError
-from ..core.method import PROTOCOLS, Evaluation, Protocol, StudentWork, Work
+from ..core.method import PROTOCOLS, Evaluation, Protocol
 from ..core.params import AfterValidator, Count, NonNegative
+from ..core.registry import SpecOf
 from ..core.run import Run
 from ..core.seeds import derive_seed
 from ..core.sets import DistilledSet
@@ -61,12 +62,6 @@ def _checked_fractions(text: str) -> str:
     return text
 
 
-def _checked_dataset(spec: str | None) -> str | None:
-    if spec is not None:
-        DATASETS.create(spec)
-    return spec
-
-
 @PROTOCOLS.register("ssl-pretrain")
 @dataclass(frozen=True)
 class SSLPretrain(Protocol):
@@ -78,7 +73,7 @@ class SSLPretrain(Protocol):
     recipe: Literal["mkdt", "krrst", "common"] = "common"
     student: StudentSpec = "convnet"  # another one than the method's is the cross-architecture test
     size: Count = 32  # pixels of the student's input
-    target: Annotated[str | None, AfterValidator(_checked_dataset)] = None  # spec of the target dataset; none: the source
+    target: Annotated[str, SpecOf(DATASETS)] | None = None  # spec of the target dataset; none: the source
     labels: Annotated[str, AfterValidator(_checked_fractions)] = "1+5"  # percent of the target's train labels, joined by +
     readout: Literal["probe", "finetune"] = "probe"
     decay: NonNegative = 1e-3  # of the probe, times ||W||^2 (MKDT's released evaluation)
@@ -89,18 +84,6 @@ class SSLPretrain(Protocol):
     @property
     def judging_data(self) -> str | None:
         return self.target
-
-    def work(self, images: int, whole: bool) -> Work:
-        """The pre-training, once for all targets, labels and readouts, and fine-tuning in full batches; probes are left out."""
-        if not images:
-            return Work()
-        recipe = RECIPES[self.recipe] if self.steps is None else replace(RECIPES[self.recipe], steps=self.steps)
-        entry = f"students {self.student} {self.size} {recipe} {self.seeds}"
-        passes = 3.0 * self.seeds * recipe.length(images) * min(recipe.batch, images)
-        made = StudentWork(self.student, self.size, passes, recipe.batch, 3, entry, stored=self.seeds)
-        tuned = 3.0 * self.seeds * len(fractions(self.labels)) * self.tune_steps * FINE_TUNING.batch
-        tuning = StudentWork(self.student, self.size, tuned, FINE_TUNING.batch, 3)
-        return Work(students=(made, tuning) if self.readout == "finetune" else (made,))
 
     def supports(self, dset: DistilledSet) -> str | None:
         if len(dset) and dset.target_kind != "teacher_features":
@@ -136,7 +119,7 @@ class SSLPretrain(Protocol):
             recipe = replace(recipe, steps=self.steps)
 
         def fill(out: Rows) -> None:
-            imitate(student, dset, self.size, recipe, run.generator(f"batches of student {seed}"))
+            imitate(student, dset, self.size, recipe, run.generator(f"batches of student {seed}"), run.progress)
             out[0] = flat_state(student).numpy()
 
         facts = {

@@ -8,7 +8,7 @@ and the rest of `__all__` from here.
 from ..core.backbone import Backbone, BackboneSpec
 from ..core.data import ImageData
 from ..core.errors import Diverged, Unsupported, UserError
-from ..core.method import METHODS, Method, StudentWork, Work
+from ..core.method import METHODS, Method
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels, real_set
 
@@ -22,10 +22,8 @@ __all__ = [
     "ImageData",
     "Method",
     "Run",
-    "StudentWork",
     "Unsupported",
     "UserError",
-    "Work",
     "class_labels",
     "real_set",
     "register",

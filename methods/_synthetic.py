@@ -23,15 +23,6 @@ def refuse_growth_from_images(init: Init, grow_every: int) -> None:
         raise UserError(f"init={init} starts with all pyramid levels: give grow_every=0, or init=noise")
 
 
-def version_of_start(version: int, init: Init, ipc: int) -> int:
-    """The version of sets of `ipc` images per class, for a method of `version` whose images start as `init` says.
-
-    It is one higher for several real images per class: first these were the ones nearest to the class mean, now they are those
-    that `kmeans` picks. At IPC 1, and from noise, nothing changed.
-    """
-    return version + (init == "centroid" and ipc > 1)
-
-
 def starting_images(
     backbone: Backbone,
     data: ImageData,

@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn.utils import vector_to_parameters
 
 from ..core.data import ImageData, index_chunks
-from ..core.method import StudentWork
 from ..core.run import Run, derive_seed
 from ..core.store import Rows
 from ..core.students import Student, build_student, flat_weights
@@ -81,12 +80,6 @@ class Experts:
                 F.mse_loss(student(images), teacher.targets(indices).to(run.device)).backward()
                 sgd.step()
             yield flat_weights(student)
-
-    def work(self, train: int) -> StudentWork:
-        """Their training on `train` images; once for all seeds and variants."""
-        passes = 3.0 * self.count * self.epochs[-1] * train
-        stored = self.count * len(self.epochs)
-        return StudentWork(self.student, self.size, passes, self.batch, 3, entry=f"experts {asdict(self)}", stored=stored)
 
     def _facts(self, teacher: Teacher) -> dict:
         recipe = {name: value for name, value in asdict(self).items() if name != "count"}

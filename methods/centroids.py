@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..core.backbone import Backbone
 from ..core.data import ImageData
-from ..core.method import METHODS, Method, Origin, Work
+from ..core.method import METHODS, Method, Origin
 from ..core.run import Run
 from ..core.sets import DistilledSet
 from ._real import pick_per_class
@@ -31,9 +31,6 @@ class Centroids(Method):
 
     real_images: ClassVar[bool] = True
     deterministic: ClassVar[bool] = True
-
-    def work(self, train: int, classes: int, ipc: int) -> Work:
-        return Work(banked=("train",))
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         return pick_per_class(backbone, data, ipc, run, nearest_to_mean)

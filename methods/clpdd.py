@@ -26,14 +26,14 @@ from typing import ClassVar
 from ..core.backbone import Backbone
 from ..core.data import ImageData
 from ..core.engine import FeatureEngine
-from ..core.method import METHODS, Method, Origin, Work
+from ..core.method import METHODS, Method, Origin
 from ..core.optimise import Schedule, optimise
 from ..core.params import Count, Natural, NonNegative, Positive
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
 from ..core.views import Augment
 from ._probes import Outer, Probes
-from ._synthetic import Init, refuse_growth_from_images, starting_images, version_of_start
+from ._synthetic import Init, refuse_growth_from_images, starting_images
 
 
 @METHODS.register("clpdd")
@@ -59,13 +59,6 @@ class CLPDD(Method):
 
     def __post_init__(self) -> None:
         refuse_growth_from_images(self.init, self.grow_every)
-
-    def version_at(self, ipc: int) -> int:
-        return version_of_start(self.version, self.init, ipc)
-
-    def work(self, train: int, classes: int, ipc: int) -> Work:
-        views = self.steps * classes * ipc * len(self.probes.views())
-        return Work(views, views, ("train",), classes * ipc)
 
     @property
     def probes(self) -> Probes:

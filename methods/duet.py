@@ -30,16 +30,17 @@ from ..core.backbone import BACKBONES, Backbone
 from ..core.data import ImageData
 from ..core.engine import FeatureEngine, Objective
 from ..core.errors import UserError
-from ..core.method import METHODS, Method, Origin, Work
+from ..core.method import METHODS, Method, Origin
 from ..core.optimise import Regulariser, Schedule, optimise, render_all
-from ..core.params import AfterValidator, Count, NonNegative, Positive, split
+from ..core.params import Count, NonNegative, Positive, split
 from ..core.real import resident
+from ..core.registry import SpecOf
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
 from ..core.transfer import to_device
 from ..core.views import Augment
 from ._probes import Probes
-from ._synthetic import Init, starting_images, version_of_start
+from ._synthetic import Init, starting_images
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,6 @@ def anchor_to(origin: Tensor, weight: float) -> Regulariser:
     return pull
 
 
-def _backbone_names(text: str) -> str:
-    for name in split(text, "+"):
-        BACKBONES.create(name)
-    return text
-
-
 @METHODS.register("duet")
 @dataclass(frozen=True)
 class Duet(Method):
@@ -101,7 +96,7 @@ class Duet(Method):
     lam_copies: Positive = 0.1  # the same for the probe on augmented copies
     plain: NonNegative = 2.0  # weight of the centre-view probe beside the other one; 0: augmented copies only
     anchor: NonNegative = 20.0  # weight of the mean squared pixel distance to the images it starts from
-    also: Annotated[str, AfterValidator(_backbone_names)] = ""  # further backbones to distil with, joined by +
+    also: Annotated[str, SpecOf(BACKBONES, several=True)] = ""  # further backbones to distil with, joined by +
     init: Init = "centroid"  # start from real images, those that `kmeans` picks (IPC 1: `centroids`); or noise, with anchor=0
     augment: Augment = "flip+crop"  # views of the copies: none, or flip, crop, noise joined by +
     copies: Count = 3  # augmented copies of each image per step; none with augment=none
@@ -113,21 +108,13 @@ class Duet(Method):
         if self.anchor and self.init == "noise":
             raise UserError("init=noise starts from no real image to anchor to: give anchor=0, or init=centroid")
 
-    def version_at(self, ipc: int) -> int:
-        return version_of_start(self.version, self.init, ipc)
-
-    def work(self, train: int, classes: int, ipc: int) -> Work | None:
-        """Nothing is known of what a view costs under further backbones."""
-        views = self.steps * classes * ipc * len(self.probes.views())
-        return None if self.also else Work(views, views, ("train",), classes * ipc)
-
     @property
     def probes(self) -> Probes:
         return Probes(self.tau, self.lam, self.lam_copies, self.plain, self.augment, self.copies)
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         images = starting_images(backbone, data, ipc, run, init=self.init)
-        backbones = [backbone, *(BACKBONES.create(name).load().to(run.device) for name in split(self.also, "+"))]
+        backbones = [backbone, *(run.backbone_of(name).to(run.device) for name in split(self.also, "+"))]
         engines = [FeatureEngine(each, self.probes.views(), run.chunk_size) for each in backbones]
         draws = [self.probes.objectives(each, data, ipc, self.real_batch, run) for each in backbones]
         generator = run.generator("real batches")

@@ -7,7 +7,7 @@ import torch
 
 from ..core.backbone import Backbone
 from ..core.data import ImageData
-from ..core.method import METHODS, Method, Origin, Work
+from ..core.method import METHODS, Method, Origin
 from ..core.run import Run
 from ..core.sets import DistilledSet, real_set
 
@@ -23,9 +23,6 @@ class Full(Method):
     uses_ipc: ClassVar[bool] = False
     real_images: ClassVar[bool] = True
     deterministic: ClassVar[bool] = True
-
-    def work(self, train: int, classes: int, ipc: int) -> Work:
-        return Work()
 
     def distill(self, backbone: Backbone | None, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         run.progress(1, 1, None)

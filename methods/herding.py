@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..core.backbone import Backbone
 from ..core.data import ImageData
-from ..core.method import METHODS, Method, Origin, Work
+from ..core.method import METHODS, Method, Origin
 from ..core.run import Run
 from ..core.sets import DistilledSet
 from ._real import pick_per_class
@@ -42,9 +42,6 @@ class Herding(Method):
 
     real_images: ClassVar[bool] = True
     deterministic: ClassVar[bool] = True
-
-    def work(self, train: int, classes: int, ipc: int) -> Work:
-        return Work(banked=("train",))
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         def pick(z: Tensor, count: int) -> Tensor:

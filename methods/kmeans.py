@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..core.backbone import Backbone
 from ..core.data import ImageData
-from ..core.method import METHODS, Method, Origin, Work
+from ..core.method import METHODS, Method, Origin
 from ..core.params import Count
 from ..core.run import Run
 from ..core.sets import DistilledSet
@@ -50,9 +50,6 @@ class KMeans(Method):
 
     real_images: ClassVar[bool] = True
     deterministic: ClassVar[bool] = True
-
-    def work(self, train: int, classes: int, ipc: int) -> Work:
-        return Work(banked=("train",))
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         return pick_per_class(backbone, data, ipc, run, lambda z, count: nearest_to_clusters(z, count, self.restarts))

@@ -33,7 +33,7 @@ from torch.utils.checkpoint import checkpoint
 from ..core.backbone import Backbone, BackboneSpec
 from ..core.checkpoint import State, optimiser_state, restore_optimiser
 from ..core.data import ImageData
-from ..core.method import METHODS, Method, Origin, StudentWork, Work
+from ..core.method import METHODS, Method, Origin
 from ..core.params import Count, Field, NonNegative, Positive
 from ..core.ridge import add_bias, ridge_dual
 from ..core.run import Run, derive_seed
@@ -158,18 +158,10 @@ class KRRST(Method):
     standardise: bool = True  # targets per dimension; false: the teacher's raw features, as published
 
     trial: ClassVar[dict[str, Any]] = {"student": "convnet[widths=4,norm=batch]", "size": 8, "pool": 2, "online": 3}
+    cheap_start: ClassVar[dict[str, Any]] = {"online": 2}  # the networks of the pool start after one step each
 
     def supports(self, backbone: BackboneSpec | None, data: ImageData, ipc: int) -> str | None:
         return too_few(self.name, data, ipc * data.num_classes)
-
-    def work(self, train: int, classes: int, ipc: int) -> Work:
-        """Steps that draw a new network train none; a new network's share of the steps is left out."""
-        n, real = ipc * classes, self.steps * min(self.batch, train)
-        outer = real + self.steps * n * (3 if self.learn == "all" else 1)  # forward, again for the way back, and back
-        before = self.pool * self.online // 2
-        trained = before + self.steps if self.pool_reset == "intended" else min(before + self.steps, self.pool * self.online)
-        student = StudentWork(self.student, self.size, outer + 3 * n * trained, kept=n, weights=2 * self.pool)
-        return Work(forward=0 if self.real == "bank" else real, banked=("train",), students=(student,))
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         teacher = Teacher.of(backbone, data, self.standardise, run)

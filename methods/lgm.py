@@ -38,7 +38,7 @@ from torch import Tensor
 from ..core.backbone import Backbone
 from ..core.data import ImageData
 from ..core.engine import FeatureEngine, Objective
-from ..core.method import METHODS, Method, Origin, Work
+from ..core.method import METHODS, Method, Origin
 from ..core.optimise import Schedule, optimise
 from ..core.params import Count, Natural, NonNegative, Positive
 from ..core.real import LiveBatches, RealBatches
@@ -48,7 +48,7 @@ from ..core.sets import DistilledSet, class_labels
 from ..core.transfer import to_device
 from ..core.views import CENTRE, Augment, View
 from ._statistics import MeanTerm, real_centres, views_with_mean
-from ._synthetic import Init, Parametrisation, refuse_growth_from_images, starting_images, version_of_start
+from ._synthetic import Init, Parametrisation, refuse_growth_from_images, starting_images
 
 Head = tuple[Tensor, Tensor]  # weights (k, d), biases (k,)
 
@@ -100,20 +100,6 @@ class LGM(Method):
 
     def __post_init__(self) -> None:
         refuse_growth_from_images(self.init, self.grow_every)
-
-    def version_at(self, ipc: int) -> int:
-        return version_of_start(self.version, self.init, ipc)
-
-    def work(self, train: int, classes: int, ipc: int) -> Work:
-        random = View.parse(self.augment).random
-        views = classes * ipc * len(views_with_mean(self.views(), self.mean_weight))
-        real = (
-            self.steps * min(classes * ipc * len(self.views()), train)
-            if self.real == "live"
-            else train * self.real_views * random
-        )
-        banked = ("train",) * ((self.real == "bank" and not random) or self.logit_std is not None or self.mean_weight > 0)
-        return Work(self.steps * views + real, self.steps * views, banked, classes * ipc)
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         labels = class_labels(data.num_classes, ipc)

@@ -34,7 +34,7 @@ from ..core.backbone import Backbone, BackboneSpec
 from ..core.checkpoint import State, optimiser_state, restore_optimiser
 from ..core.data import ImageData
 from ..core.errors import Diverged
-from ..core.method import METHODS, Method, Origin, StudentWork, Work
+from ..core.method import METHODS, Method, Origin
 from ..core.params import Count, Positive
 from ..core.run import Run
 from ..core.sets import DistilledSet
@@ -45,7 +45,6 @@ from ._teacher import Teacher, random_images, taught, too_few
 from ._trajectories import Experts, highest, kept_epochs
 
 _MOMENTUM = 0.5  # of all three optimisers (released code)
-_PASSES = 12  # forward passes that an inner step costs: its gradient, once more with a graph, and back through that
 
 
 def trajectory_loss(end: Tensor, start: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,13 +131,6 @@ class MKDT(Method):
 
     def supports(self, backbone: BackboneSpec | None, data: ImageData, ipc: int) -> str | None:
         return too_few(self.name, data, ipc * data.num_classes)
-
-    def work(self, train: int, classes: int, ipc: int) -> Work:
-        n = ipc * classes
-        rows = min(self.batch, n)
-        passes = _PASSES * self.steps * self.inner_steps * rows
-        matching = StudentWork(self.student, self.size, passes, kept=2 * rows, weights=self.inner_steps + 1)
-        return Work(banked=("train",), students=(self.trajectories().work(train), matching))
 
     def trajectories(self) -> Experts:
         kept = kept_epochs(self.start_epochs, self.match_epochs, self.scoring_epoch)

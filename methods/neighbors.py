@@ -15,8 +15,9 @@ from torch import Tensor
 from ..core.backbone import Backbone
 from ..core.data import ImageData, stage
 from ..core.errors import Unsupported
-from ..core.method import METHODS, Method, Origin, Work
+from ..core.method import METHODS, Method, Origin
 from ..core.params import AfterValidator, spec_string
+from ..core.registry import SpecOf
 from ..core.run import Run
 from ..core.sets import DistilledSet, existing_set, real_set
 from ..core.views import centre
@@ -31,11 +32,6 @@ def nearest_of_class(z: Tensor, labels: Tensor, z_real: Tensor, y_real: Tensor) 
     return found
 
 
-def _known_method(spec: str) -> str:
-    METHODS.create(spec)
-    return spec
-
-
 def _set_folder(folder: str) -> str:
     existing_set(folder)
     return folder
@@ -48,19 +44,8 @@ class Neighbors(Method):
 
     origin: ClassVar[Origin] = "baseline"
 
-    of: Annotated[str, AfterValidator(_known_method)] = "lgm"  # the method, with its parameters, that distils the set first
+    of: Annotated[str, SpecOf(METHODS)] = "lgm"  # the method, with its parameters, that distils the set first
     folder: Annotated[str, AfterValidator(_set_folder)] | None = None  # a set that exists already, in the place of `of`
-
-    def work(self, train: int, classes: int, ipc: int) -> Work | None:
-        if self.folder is not None:
-            return Work(classes * ipc, 0, ("train",))
-        work = METHODS.create(self.of).work(train, classes, ipc)
-        return None if work is None else replace(work, forward=work.forward + classes * ipc, banked=("train",))
-
-    def version_at(self, ipc: int) -> int:
-        """Rises with that of the method which distils first."""
-        first = 1 if self.folder is not None else METHODS.create(self.of).version_at(ipc)
-        return self.version + first - 1
 
     def shortened(self, steps: int) -> Self:
         return replace(self, of=spec_string(METHODS.create(self.of).shortened(steps)))

@@ -30,14 +30,14 @@ from torch import Tensor
 from ..core.backbone import Backbone
 from ..core.data import ImageData
 from ..core.engine import FeatureEngine
-from ..core.method import METHODS, Method, Origin, Work
+from ..core.method import METHODS, Method, Origin
 from ..core.optimise import Schedule, optimise
 from ..core.params import Count, Natural, NonNegative, Positive, Probability
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
 from ..core.views import CENTRE, Augment, View
 from ._statistics import MeanTerm, class_centres, real_centres, views_with_mean
-from ._synthetic import Init, Parametrisation, refuse_growth_from_images, starting_images, version_of_start
+from ._synthetic import Init, Parametrisation, refuse_growth_from_images, starting_images
 
 
 def others(centres: Tensor) -> Tensor:
@@ -67,8 +67,6 @@ class SFM(Method):
 
     origin: ClassVar[Origin] = "released code"
 
-    version: ClassVar[int] = 2
-
     variant: Literal["flow", "decouple"] = "flow"  # loss; decouple: centres and means of the others apart
     alpha: Probability = 1.0  # of variant=decouple: share of the own centres, the rest is that of the others
     augment: Augment = "flip+crop+noise"  # of synthetic images; none: centre crop
@@ -83,13 +81,6 @@ class SFM(Method):
 
     def __post_init__(self) -> None:
         refuse_growth_from_images(self.init, self.grow_every)
-
-    def version_at(self, ipc: int) -> int:
-        return version_of_start(self.version, self.init, ipc)
-
-    def work(self, train: int, classes: int, ipc: int) -> Work:
-        views = self.steps * classes * ipc * len(views_with_mean(self.views(), self.mean_weight))
-        return Work(views, views, ("train",), classes * ipc)
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         labels = class_labels(data.num_classes, ipc)

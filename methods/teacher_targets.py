@@ -11,7 +11,7 @@ import torch
 
 from ..core.backbone import Backbone, BackboneSpec
 from ..core.data import ImageData
-from ..core.method import METHODS, Method, Origin, Work
+from ..core.method import METHODS, Method, Origin
 from ..core.params import Count, Positive
 from ..core.run import Run
 from ..core.sets import DistilledSet, real_set
@@ -32,9 +32,6 @@ class TeacherRandom(Method):
 
     def supports(self, backbone: BackboneSpec | None, data: ImageData, ipc: int) -> str | None:
         return too_few(self.name, data, ipc * data.num_classes)
-
-    def work(self, train: int, classes: int, ipc: int) -> Work:
-        return Work(banked=("train",))
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         teacher = Teacher.of(backbone, data, self.standardise, run)
@@ -66,9 +63,6 @@ class TeacherHighLoss(Method):
     def supports(self, backbone: BackboneSpec | None, data: ImageData, ipc: int) -> str | None:
         return too_few(self.name, data, ipc * data.num_classes)
 
-    def work(self, train: int, classes: int, ipc: int) -> Work:
-        return Work(banked=("train",), students=(self.trajectories().work(train),))
-
     @property
     def scoring_epoch(self) -> int:
         return 1 if self.epoch == "first" else self.last_epoch
@@ -95,9 +89,6 @@ class TeacherFull(Method):
 
     uses_ipc: ClassVar[bool] = False
     deterministic: ClassVar[bool] = True
-
-    def work(self, train: int, classes: int, ipc: int) -> Work:
-        return Work(banked=("train",))
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         teacher = Teacher.of(backbone, data, self.standardise, run)

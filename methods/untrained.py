@@ -7,7 +7,7 @@ import torch
 
 from ..core.backbone import Backbone
 from ..core.data import ImageData
-from ..core.method import METHODS, Method, Origin, Work
+from ..core.method import METHODS, Method, Origin
 from ..core.run import Run
 from ..core.sets import DistilledSet
 
@@ -24,12 +24,6 @@ class Untrained(Method):
     uses_backbone: ClassVar[bool] = False
     uses_ipc: ClassVar[bool] = False
     deterministic: ClassVar[bool] = True
-
-    def set_size(self, train: int, classes: int, ipc: int) -> int:
-        return 0
-
-    def work(self, train: int, classes: int, ipc: int) -> Work:
-        return Work()
 
     def distill(self, backbone: Backbone | None, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         run.progress(1, 1, None)

@@ -15,7 +15,7 @@ from ...core.bank import FeatureBank
 from ...core.data import DATASETS, ImageData
 from ...core.disk import settle, writing
 from ...core.errors import DiskError, Diverged, Unsupported, UserError
-from ...core.method import PROTOCOLS, Protocol
+from ...core.method import METHODS, PROTOCOLS, Protocol
 from ...core.params import build
 from ...core.run import Run
 from ...core.sets import DistilledSet
@@ -28,7 +28,9 @@ from ..machine.outcome import classify, is_out_of_memory, print_traceback
 from ..processes.job import Job
 from ..processes.several_gpus import team
 from ..records.records import jsonable
+from ..records.set_facts import SetFacts
 from ..suite.cell import PlannedEvaluation, blank_record
+from ..suite.code import code_of
 from .cell_checkpoint import FOLDER
 from .distillation import Distillation, last_good
 from .stop_request import StopRequest
@@ -48,7 +50,7 @@ class CellRun:
         self.stop = stop or StopRequest()
         self.started = measure.now()
         self.shared: bool | None = None  # whether another run was seen on the device
-        self.distilled: dict[str, Any] = {}  # record fields of the set
+        self.set_facts = SetFacts()
         self._held: tuple[str, Backbone] | None = None  # one backbone at a time
 
     def run(self) -> None:
@@ -114,25 +116,28 @@ class CellRun:
         return self._held[1]
 
     def _obtain_set(self, data: ImageData, meter: Meter) -> DistilledSet:
-        """The cell's set, from disk if it is complete there; `self.distilled` then holds the record fields that go with it."""
-        cell, folder = self.cell, self.out / "sets" / self.cell.cell_hash
+        """The cell's set, from disk if it is complete there; `self.set_facts` then tells of it."""
+        cell, folder = self.cell, self.cell.set_in(self.out)
         checkpoints = self.out / FOLDER / cell.cell_hash
         if self.job.overwrite:
             shutil.rmtree(checkpoints, ignore_errors=True)
         elif (dset := self._stored(folder, data, meter)) is not None:
-            then = {"distill_reused": True, "distill_environment": dset.provenance.get("environment")}
-            self.distilled = {**dset.provenance["measured"], **then}
+            self.set_facts = SetFacts.from_json(dset.provenance["measured"])
+            self.set_facts.distill_reused = True
+            self.set_facts.distill_environment = dset.provenance.get("environment")
             shutil.rmtree(checkpoints, ignore_errors=True)  # of a process that died between storing the set and this
             return dset
         backbone = self._backbone(cell.distill_backbone, cell.distill_backbone_spec, meter)
+        self._check_code()
         work = Distillation(cell, meter, self.emit, checkpoints, self.job.checkpoint_every, self.stop)
         try:
             with team(self.job):
                 dset = work.run(backbone, data)
         except Diverged as error:
             raise Diverged(f"{error}{self._keep_last_good(error, work, folder, data, meter)}") from error
-        self.distilled = {**work.facts(dset), "device_shared": self.shared}
-        dset = self._save(dset, folder, {"measured": self.distilled})
+        self.set_facts = work.facts(dset)
+        self.set_facts.device_shared = self.shared
+        dset = self._save(dset, folder, {"measured": self.set_facts.to_json()})
         with writing(folder / curve.FILE):
             work.steps.curve.write(folder / curve.FILE)
         shutil.rmtree(checkpoints, ignore_errors=True)
@@ -149,17 +154,24 @@ class CellRun:
         except UserError as error:
             _log.warning("%s; it is distilled again", error)
             return None
-        return dset if "measured" in dset.provenance else None
+        ours = dset.provenance.get("cell_hash") == self.cell.cell_hash
+        return dset if ours and "measured" in dset.provenance else None
 
     def _keep_last_good(self, error: Diverged, work: Distillation, folder: Path, data: ImageData, meter: Meter) -> str:
         """Store what a divergence leaves, unless a finished set is there; says where, for the reason of the record."""
         dset = last_good(error, data, self.cell.ipc)
         if dset is None or self._stored(folder, data, meter) is not None:
-            self.distilled = work.facts(None)
+            self.set_facts = work.facts(None)
             return ""
-        self.distilled = work.facts(dset)
+        self.set_facts = work.facts(dset)
         self._save(dset, folder, {"diverged": str(error)})
         return f"; the last good images are in sets/{folder.name}"
+
+    def _check_code(self) -> None:
+        """A plugin's file is read anew by every process: what was planned must still be what is there."""
+        method = self.cell.method
+        if self.cell.method_code != code_of(build(METHODS.get(method), self.cell.params, f"method {method!r}")):
+            raise UserError(f"the code of method {method!r} changed while the run was going on; run the same command again")
 
     def _save(self, dset: DistilledSet, folder: Path, facts: dict[str, Any]) -> DistilledSet:
         """Store the set with its provenance, and return it so: protocols may read where it comes from."""
@@ -174,6 +186,8 @@ class CellRun:
         """The record of one protocol on one backbone, with seconds and peaks of its own."""
         owner = f"protocol {evaluation.protocol!r}"
         protocol = build(PROTOCOLS.get(evaluation.protocol), evaluation.protocol_params, owner)
+        if evaluation.protocol_code != code_of(protocol):
+            raise UserError(f"the code of {owner} changed while the run was going on; run the same command again")
         if (reason := protocol.supports(dset)) is not None:
             raise Unsupported(reason)
         meter = self._meter()
@@ -202,6 +216,7 @@ class CellRun:
             "top1": found.top1,
             "top1_per_seed": list(found.top1_per_seed),
             "details": found.details,
+            "notes": list(found.notes),
             "parts": {name: list(values) for name, values in found.parts.items()},
             "seconds": {**record["seconds"], **seconds},
             "peak_bytes_by_phase": {**record["peak_bytes_by_phase"], **peaks, "load": loading},
@@ -210,10 +225,10 @@ class CellRun:
     def _record(self, evaluation: PlannedEvaluation, status: str, reason: str | None) -> dict[str, Any]:
         return {
             **blank_record(self.cell, evaluation, status, reason),
-            **self.distilled,
+            **self.set_facts.to_json(),
             "environment": environment(self.device),
             "device": self.job.device_label,
-            "device_shared": self.distilled.get("device_shared") or self.shared,
+            "device_shared": self.set_facts.device_shared or self.shared,
             "started": self.started,
             "finished": measure.now(),
         }
@@ -241,7 +256,7 @@ class CellRun:
 
 # Identity that a set carries with it, so that the folder explains itself without the records.
 _PROVENANCE = (
-    "method", "method_spec", "method_version", "params", "distill_backbone", "distill_backbone_spec", "dataset",
+    "method", "method_spec", "method_code", "params", "distill_backbone", "distill_backbone_spec", "dataset",
     "dataset_fingerprint", "ipc", "distill_seed", "cell_hash",
 )  # fmt: skip
 

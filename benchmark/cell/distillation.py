@@ -19,13 +19,14 @@ from ...core.sets import DistilledSet, class_labels
 from ..machine import measure
 from ..machine.determinism import seed_everything
 from ..machine.measure import Meter, StepMeter
+from ..records.set_facts import SetFacts
 from ..suite.cell import Cell
 from .cell_checkpoint import PHASES, CellCheckpoint, maker
 from .stop_request import StopRequest
 
 
 class Distillation:
-    """One distillation in this process. `facts` holds record fields, also after a divergence."""
+    """One distillation in this process. `facts` tells of it, also after a divergence."""
 
     def __init__(self, cell: Cell, meter: Meter, emit: Callable[..., None], checkpoints: Path, every: float, stop: StopRequest):
         self.cell, self.meter = cell, meter
@@ -58,30 +59,30 @@ class Distillation:
             read_through(self.bank)
         return dset
 
-    def facts(self, dset: DistilledSet | None) -> dict[str, Any]:
-        """Record fields on how `dset` was made; None: there is no set."""
+    def facts(self, dset: DistilledSet | None) -> SetFacts:
+        """How `dset` was made; None: there is no set."""
         meter, steps = self.meter, self.steps
         rate = steps.steps_per_second if steps.optimised else None  # picking images has no steps to speak of
         seconds = {name: meter.seconds.get(name, 0.0) for name in PHASES}
-        return {
-            "n_images": None if dset is None else len(dset),
-            "labels_of": None if dset is None else dset.labels_of,
-            "seconds": {**seconds, "warmup": self.checkpoint.warmup},
-            "features_seconds_cold": self.bank.cold_seconds(),
-            "features_seconds_warm": meter.seconds.get("warm"),
-            "features_peak_bytes": self.bank.cold_peak_bytes(),
-            "features_cached": "features" not in meter.seconds,
-            "steps": steps.step or None,
-            "chunks": self.found.get("chunks"),
-            "steps_per_second": rate,
-            "images_per_second": None if rate is None or dset is None else rate * len(dset),
-            "peak_bytes": meter.peaks["distill"].to_json(),
-            "peak_bytes_by_phase": {name: meter.peaks[name].to_json() for name in PHASES if name in meter.peaks},
-            "base_bytes": {"cpu_rss": self.base},
-            "set_fingerprint": None if dset is None else dset.fingerprint(),
-            "resumed_at": self.checkpoint.resumed_at,
-            "checkpoint_note": "; ".join(self.checkpoint.notes) or None,
-        }
+        return SetFacts(
+            n_images=None if dset is None else len(dset),
+            labels_of=None if dset is None else dset.labels_of,
+            seconds={**seconds, "warmup": self.checkpoint.warmup},
+            features_seconds_cold=self.bank.cold_seconds(),
+            features_seconds_warm=meter.seconds.get("warm"),
+            features_peak_bytes=self.bank.cold_peak_bytes(),
+            features_cached="features" not in meter.seconds,
+            steps=steps.step or None,
+            chunks=self.found.get("chunks"),
+            steps_per_second=rate,
+            images_per_second=None if rate is None or dset is None else rate * len(dset),
+            peak_bytes=meter.peaks["distill"].to_json(),
+            peak_bytes_by_phase={name: meter.peaks[name].to_json() for name in PHASES if name in meter.peaks},
+            base_bytes={"cpu_rss": self.base},
+            set_fingerprint=None if dset is None else dset.fingerprint(),
+            resumed_at=self.checkpoint.resumed_at,
+            checkpoint_note="; ".join(self.checkpoint.notes) or None,
+        )
 
 
 def last_good(error: Diverged, data: ImageData, ipc: int | None) -> DistilledSet | None:

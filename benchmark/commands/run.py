@@ -24,6 +24,7 @@ from ._shared import (
 
 RUNS = Path("results/runs")
 _LONGEST_NAME = 200  # bytes; with its ending and that of a half-written file under the 255 of most file systems
+GPUS = ("a100", "h100", "h200", "rtx4090")  # benchmark/suite/pace.py has their rates
 
 
 def add(commands) -> None:
@@ -55,6 +56,7 @@ def add(commands) -> None:
     how.add_argument(
         "--verbose", action="store_true", help="end with the tables of every backbone, of seconds and of memory too"
     )
+    how.add_argument("--on", choices=GPUS, help="with --dry-run: hours on one such GPU, by its data sheet")
     how.add_argument("--timeout", type=seconds, metavar="S", help="seconds that one cell may take")
     how.add_argument("--checkpoint-every", type=seconds, default=60.0, metavar="S", help="seconds, at least; default: 60")
     add_machine(how)  # type: ignore[arg-type]
@@ -89,10 +91,9 @@ def lead(suites: list[Any], args: argparse.Namespace) -> int:
     of published tables known, before anything runs."""
     folders = [args.out or RUNS / suite.name for suite in suites]
     if args.dry_run:
-        from ..published.paper_names import published_sizes
         from ..suite.dry_run import dry_run
 
-        return dry_run(suites, folders, args.device, published_sizes())
+        return dry_run(suites, folders, args.device, args.on)
     from ..processes.several_gpus import check_devices
     from ..suite.plan import each_once, plan
 
@@ -274,12 +275,12 @@ def pictures(cells: list, out: Path) -> list[Path]:
     names, _ = short_names(specs)
     grouped: dict[tuple, list] = {}
     for cell in cells:
-        folder = out / "sets" / cell.cell_hash
+        folder = cell.set_in(out)
         if cell.ipc is not None and folder.is_dir():
             sets = grouped.setdefault((cell.dataset, cell.ipc, cell.distill_seed), [])
             with contextlib.suppress(UserError):
                 dset = DistilledSet.load(folder)
-                backbone = names.get(cell.distill_backbone, "")
+                backbone = cell.display.get(cell.distill_backbone) or names.get(cell.distill_backbone, "")
                 diverged = "(diverged)" if "diverged" in dset.provenance else ""
                 sets.append((" ".join(filter(None, [names[cell.method_spec], backbone, diverged])), dset))
     drawn = {}

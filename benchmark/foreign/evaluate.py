@@ -9,14 +9,16 @@ from typing import Any
 
 from torch import Tensor
 
+from ...core.backbone import BACKBONES
 from ...core.data import DATASETS
 from ...core.method import PROTOCOLS
 from ...core.params import resolved, spec_string
 from ...core.sets import DistilledSet
 from ..records.records import jsonable
 from ..records.run_folder import prepare
-from ..suite.cell import Cell, hashed
-from ..suite.plan import cards, evaluations_on
+from ..records.set_facts import SetFacts
+from ..suite.cell import Cell
+from ..suite.plan import canonical, evaluations_on, located
 from .fit import check_classes, other_data
 
 METHOD = "external"  # of sets that no record of ours describes
@@ -31,9 +33,8 @@ def given_cell(
     """
     source = DATASETS.create(dataset)
     data = source.load()
-    known, judges = cards(backbones), [PROTOCOLS.create(spec) for spec in protocols]
+    judges = [PROTOCOLS.create(spec) for spec in protocols]
     check_classes(dset, data, judges)
-    evaluations = evaluations_on(judges, [known[name] for name in backbones])
     elsewhere = other_data(dset, data)
     if elsewhere and isinstance(dset.images, Tensor):
         dset = dataclasses.replace(dset, indices=None)  # they are places in the data that the set was made from
@@ -43,38 +44,28 @@ def given_cell(
         dataset=spec_string(source),
         dataset_name=source.name,
         dataset_params=jsonable(resolved(source)),
-        dataset_fingerprint=data.fingerprint,
-        num_classes=data.num_classes,
-        device=device,
-        evaluations=tuple(evaluations),
+        evaluations=tuple(evaluations_on(judges, canonical(BACKBONES, backbones))),
     )
-    measured = {"n_images": len(dset), "set_fingerprint": dset.fingerprint()}
-    provenance = {"measured": {**measured, "seconds": {}}, **dset.provenance}
-    return hashed(cell), dataclasses.replace(dset, provenance=provenance)
+    (cell,) = located([cell], device, made=True)
+    measured = SetFacts(n_images=len(dset), set_fingerprint=dset.fingerprint()).to_json()
+    provenance = {"measured": measured, **dset.provenance, "cell_hash": cell.cell_hash}
+    return cell, dataclasses.replace(dset, provenance=provenance)
 
 
 def store(cell: Cell, dset: DistilledSet, out: Path) -> None:
     """Put the set where the runner looks for it. Raises `UserError` if `out` cannot be written."""
     prepare(out)
-    folder = out / "sets" / cell.cell_hash
+    folder = cell.set_in(out)
     if not folder.exists():
         dset.save(folder)
 
 
-_OURS = {
-    "method",
-    "method_spec",
-    "method_version",
-    "params",
-    "distill_backbone",
-    "distill_backbone_spec",
-    "ipc",
-    "distill_seed",
-}
+_OURS = {"method", "method_spec", "params", "distill_backbone", "distill_backbone_spec", "ipc", "distill_seed"}
 
 
 def _ours(dset: DistilledSet) -> dict[str, Any]:
-    return {key: dset.provenance[key] for key in _OURS}
+    """The identity that a set of a run has with it; sets of older versions do not say by which code they were made."""
+    return {**{key: dset.provenance[key] for key in _OURS}, "method_code": dset.provenance.get("method_code")}
 
 
 def _foreign(dset: DistilledSet, name: str) -> dict[str, Any]:
@@ -83,10 +74,9 @@ def _foreign(dset: DistilledSet, name: str) -> dict[str, Any]:
     return {
         "method": METHOD,
         "method_spec": f"{METHOD}[file={name}]",
-        "method_version": 1,
+        "method_code": None,
         "params": {"set_fingerprint": dset.fingerprint()},
         "distill_backbone": None,
-        "distill_backbone_spec": None,
         "ipc": counts.pop() if len(counts) == 1 else None,
         "distill_seed": 0,
     }

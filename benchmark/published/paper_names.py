@@ -1,6 +1,6 @@
 """What the cells of published tables are called here, so that records can answer for them: results/published/names.yaml."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -12,7 +12,7 @@ from ...core.errors import UserError
 from ...core.params import parse_spec, spec_string
 from ...core.registries import BACKBONES, DATASETS, METHODS, PROTOCOLS
 from ...core.registry import Registry
-from ..suite.overrides import Overrides, held, is_spec
+from ..suite.overrides import Overrides, held
 from .claim import PUBLISHED, Claim
 
 NAMES = PUBLISHED / "names.yaml"
@@ -26,13 +26,8 @@ Key = tuple[int | Identity | None, ...]  # IPC; method, distil backbone, dataset
 def identity(spec: str, location: Sequence[str]) -> Identity:
     """Name and parameters of a spec, and of the specs inside it, without those that only say where data lies."""
     name, values = parse_spec(spec)
-    kept = {key: value for key, value in values.items() if key not in location}
-
-    def inside(key: str, value: str) -> Any:
-        parts = held(key, value)
-        return tuple(identity(p, location) if is_spec(p) else p for p in parts) if any(map(is_spec, parts)) else value
-
-    return name, tuple(sorted((key, inside(key, value)) for key, value in kept.items()))
+    inner = {key: tuple(identity(part, location) for part in parts) for key, parts in held(spec).items()}
+    return name, tuple(sorted((key, inner.get(key, value)) for key, value in values.items() if key not in location))
 
 
 @cache
@@ -58,18 +53,17 @@ class Names:
 
     papers: Mapping[str, PaperNames]
     location: Sequence[str]
-    sizes: Mapping[str, Sequence[int]]  # train images, test images, classes by the papers' dataset name
     overrides: Overrides = field(default_factory=Overrides)
 
     @classmethod
     def read(cls, file: Path = NAMES, overrides: Overrides | None = None) -> "Names":
         try:
             content = yaml.safe_load(file.read_text(encoding="utf-8"))
-            location, sizes = content.pop("location"), content.pop("sizes")
+            location = content.pop("location")
             papers = {paper: PaperNames(**names) for paper, names in content.items()}
         except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
             raise UserError(f"cannot read the names of published cells in {file}: {' '.join(str(error).split())}") from None
-        return cls(papers, location, sizes, overrides or Overrides())
+        return cls(papers, location, overrides or Overrides())
 
     def wanted(self, claim: Claim) -> list[Key] | None:
         """Keys of the records that answer for `claim`, several for a mean over backbones; None where the cell has no name."""
@@ -118,17 +112,3 @@ class Names:
         papers = dict.fromkeys(claim.paper for claim in claims)
         about = [self.papers[paper].note for paper in papers if paper in self.papers and self.papers[paper].note]
         return [*about, *self.overrides.notes()]
-
-    def published_sizes(self, dataset: str) -> Sequence[int] | None:
-        """Train images, test images and classes of the dataset `dataset` (a spec of ours), where a paper uses it."""
-        wanted = identity(dataset, self.location)
-        for paper in self.papers.values():
-            for name, spec in paper.datasets.items():
-                if name in self.sizes and identity(spec, self.location) == wanted:
-                    return self.sizes[name]
-        return None
-
-
-def published_sizes() -> Callable[[str], Sequence[int] | None]:
-    """Sizes of published datasets by spec, for dry runs; an installed wheel knows none."""
-    return Names.read().published_sizes if NAMES.exists() else lambda dataset: None

@@ -26,16 +26,46 @@ _DONE = ("ok", "unsupported")  # nothing to gain from running these again
 def load_records(paths: Sequence[Path]) -> list[dict[str, Any]]:
     """Records of all `paths` (run folders or .jsonl files), one per configuration hash.
 
-    The last record of a configuration wins, but an ok record wins over a failed one. Raises `UserError` for a path without
+    The last record of a configuration wins, but an ok record wins over a failed one. Where a folder holds results of one cell
+    by several states of its code, those of the code that ran last stay. Raises `UserError` for a path without
     records, a corrupt line before the last one, or a schema that this version does not know.
     """
     latest: dict[str, dict[str, Any]] = {}
     for path in paths:
-        for record in _read(_file(Path(path))):
+        for record in _of_last_code(_read(_file(Path(path)))):
             known = latest.get(record["config_hash"])
             if known is None or record["status"] == "ok" or known["status"] != "ok":
                 latest[record["config_hash"]] = record
     return list(latest.values())
+
+
+def _of_last_code(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without the results that an edited method or protocol has made anew since."""
+    codes: dict[tuple[Any, ...], set[tuple[Any, ...]]] = {}
+    for record in records:
+        codes.setdefault((record.get("method_spec"), record.get("protocol_spec")), set()).add(_codes(record))
+    edited = {specs for specs, known in codes.items() if len(known) > 1}
+    doubtful = [r for r in records if (r.get("method_spec"), r.get("protocol_spec")) in edited]
+    last = {_but_for_code(record): _codes(record) for record in doubtful}
+    older = {id(record) for record in doubtful if last[_but_for_code(record)] != _codes(record)}
+    return [record for record in records if id(record) not in older]
+
+
+def _codes(record: dict[str, Any]) -> tuple[Any, ...]:
+    """The code of method and protocol; older records have versions instead."""
+    return record.get("method_code"), record.get("protocol_code")
+
+
+def _but_for_code(record: dict[str, Any]) -> str:
+    """What a record is about, whatever the code that made it."""
+    cards = [(record.get(name) or {}).get("sha256") for name in ("distill_backbone_spec", "eval_backbone_spec")]
+    return repr([*cards, *(record.get(name) for name in _ABOUT)])
+
+
+_ABOUT = (
+    "method_spec", "distill_backbone", "dataset", "dataset_fingerprint", "ipc", "distill_seed", "protocol_spec",
+    "protocol_version", "eval_backbone", "judging_fingerprint", "device", "precision",
+)  # fmt: skip
 
 
 def done_hashes(out: Path) -> set[str]:

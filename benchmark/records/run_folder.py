@@ -1,17 +1,19 @@
 """The run folder: made and tried before anything is written, and written by one process at a time.
 
 OUT/records.jsonl       one line per evaluation
-OUT/sets/HASH/          distilled sets
+OUT/sets/NAME/          distilled sets, see `set_name`
 OUT/checkpoints/HASH/   where a distillation that was cut short goes on
 OUT/logs/HASH.log       what a cell process printed
 """
 
 import contextlib
 import os
+import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from ...core.errors import UserError
 
@@ -90,3 +92,19 @@ def remove_leftovers(out: Path) -> None:
     for path in (path for pattern in _LEFT_BEHIND for path in out.glob(pattern)):
         with contextlib.suppress(OSError):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def set_folder(out: Path, record: Mapping[str, Any]) -> Path:
+    """Where the set of a record (or of a cell, by the same names) lies in the run folder `out`; older ones are called by their
+    whole hash."""
+    old = out / "sets" / record["cell_hash"]
+    return old if old.is_dir() else out / "sets" / set_name(record)
+
+
+def set_name(record: Mapping[str, Any]) -> str:
+    """`clpdd-mini_vit_mae-ipc1-s0-1a2b3c4d`: method, distil backbone, IPC, seed, and the first digits of the cell's hash."""
+    backbone = record["distill_backbone"] or ""
+    shown = (record.get("display") or {}).get(backbone) or backbone.partition("[")[0]
+    budget = "all" if record["ipc"] is None else f"ipc{record['ipc']}"
+    parts = (record["method"], shown, budget, f"s{record['distill_seed']}", record["cell_hash"][:8])
+    return "-".join(re.sub(r"[^\w.+]+", "_", part)[:40] for part in parts if part)

@@ -12,7 +12,7 @@ def conditions(group: Frame, *, timed: bool) -> list[str]:
     devices = ", ".join(sorted({str(device) for device in group["device"].dropna()}))
     noticed = group.get("data_notes", [])
     notes = dict.fromkeys(note for held in noticed if isinstance(held, (list, tuple)) for note in held)
-    lines = [*(f"data: {note}" for note in notes), f"device: {devices or 'unknown'}"]
+    lines = [*(f"data: {note}" for note in notes), f"device: {devices or 'unknown'}", *other_code(group)]
     if timed:
         then = group["distill_environment"] if "distill_environment" in group else [None] * len(group)
         # a set that was used again brings the seconds of the machine that distilled it
@@ -21,6 +21,18 @@ def conditions(group: Frame, *, timed: bool) -> list[str]:
             lines.append(f"WARNING: {len(machines)} different machines or settings; their seconds are not comparable")
         if shared_device(group):
             lines.append("WARNING: cells ran at the same time on one device; their seconds are too long")
+    return lines
+
+
+def other_code(group: Frame) -> list[str]:
+    """A warning for each method or protocol whose rows were not all made by the same code; older records do not name theirs."""
+    lines = []
+    for kind in ("method", "protocol"):
+        if (column := f"{kind}_code") not in group:
+            continue
+        for spec, part in group.groupby(f"{kind}_spec", sort=False):
+            if len(codes := part[column].map(str, na_action="ignore").fillna("older code").unique()) > 1:
+                lines.append(f"WARNING: rows of {kind} {spec} come from different code ({', '.join(codes)}); run it again")
     return lines
 
 

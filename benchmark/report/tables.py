@@ -70,12 +70,11 @@ def check_comparable(group: Frame) -> None:
         found = sorted({str(value)[:12] for value in group[column].dropna()})
         if len(found) > 1:
             raise UserError(f"the records mix {what} ({', '.join(found)}); {cure}")
-    for kind, alike in (("method", ["method_spec", "ipc"]), ("protocol", ["protocol_spec"])):
-        for (spec, *_), part in group.groupby(alike, dropna=False):
-            if len(versions := sorted(part[f"{kind}_version"].unique())) > 1:
-                listed = ", ".join(str(v) for v in versions)
-                cure = "older and newer code share a folder: run it into another --out"
-                raise UserError(f"the records mix versions {listed} of {kind} {spec!r}; {cure}")
+    for spec, part in group.groupby("protocol_spec"):
+        if len(versions := sorted(part["protocol_version"].unique())) > 1:
+            listed = ", ".join(str(v) for v in versions)
+            cure = "older and newer code share a folder: run it into another --out"
+            raise UserError(f"the records mix versions {listed} of protocol {spec!r}; {cure}")
     twice = group[group.duplicated(list(_CELL), keep=False)]
     for cell, rows in twice.groupby(list(_CELL), dropna=False, sort=False):
         apart = [name for name in _APART if name in rows and rows[name].astype(str).nunique() > 1]

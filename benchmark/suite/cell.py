@@ -1,24 +1,34 @@
-"""What makes two results the same: the content hashes that resume, sets on disk and records go by.
+"""Cells: one distillation and the evaluations of its set, and what makes two results the same.
 
-Cell: one distillation and its evaluations; what a cell process gets as its job, and what a record says about identity.
+A cell is made in two stages. From the specs of a suite it knows everything that can be said without loading anything
+(`benchmark.suite.plan.outline`); `located` adds the fingerprints of its data and backbones and with them the content hashes
+that resume, sets on disk and records go by.
+
+A record (schema 1, one flat JSON object) holds the fields of its `Cell`, of its `PlannedEvaluation`, of the set (`SetFacts`),
+and what the evaluation found (`_FOUND`). Fields to read names by:
+
+    method_spec, distill_backbone, dataset, protocol_spec, eval_backbone    canonical specs
+    display                 {spec: name} of those that the suite gave a name of its own; read `record.get("display")`
+    method_code, protocol_code    16 hex digits of the code (benchmark.suite.code); older records have `method_version` instead
+    set_hash                of the cell; `records.run_folder.set_folder(OUT, record)` is where the set lies
+    data_notes              what the dataset says about itself; `notes` and details.mean_recall: what the evaluation says
 """
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from ...core.precision import precision
 from ...core.registries import BACKBONES, DATASETS, METHODS, PROTOCOLS
 from ..records.records import SCHEMA, jsonable
+from ..records.run_folder import set_folder
+from ..records.set_facts import SetFacts
 
 # What of a backbone determines its features; its name and the source of the weights do not.
 _FEATURE_FIELDS = ("sha256", "architecture", "input_size", "crop_pct", "pooling", "mean", "std")
-
-# Parameters, by protocol, that are younger than the records of their protocol's version, with the value that says what was
-# done before. At this value they are left out of the hash, so that those records still count.
-_YOUNGER = {("linear-probe", "shared_views"): True}
 
 
 @dataclass(frozen=True)
@@ -28,9 +38,10 @@ class PlannedEvaluation:
     protocol: str  # name
     protocol_spec: str
     protocol_params: dict[str, Any]
-    protocol_version: int
+    protocol_version: int  # raised where numbers of older code must not stand in one table with those of newer code
+    protocol_code: str
     eval_backbone: str | None  # spec string; None for protocols that use no backbone
-    eval_backbone_spec: dict[str, Any] | None
+    eval_backbone_spec: dict[str, Any] | None = None  # its card
     judging_fingerprint: str | None = None  # of the dataset or further backbone that judges; None: the set's own data alone
     config_hash: str = ""
 
@@ -41,19 +52,23 @@ class Cell:
 
     method: str  # name
     method_spec: str
-    method_version: int
+    method_code: str | None  # None: made by older code, or elsewhere
     params: dict[str, Any]  # resolved, defaults included
     distill_backbone: str | None  # spec string; None for methods that use no backbone
-    distill_backbone_spec: dict[str, Any] | None
     dataset: str  # spec string
     dataset_name: str
     dataset_params: dict[str, Any]
-    dataset_fingerprint: str
-    num_classes: int
     ipc: int | None  # None for methods without a budget
     distill_seed: int
-    device: str  # kind: cpu | cuda
     evaluations: tuple[PlannedEvaluation, ...] = ()
+    display: dict[str, str] = field(default_factory=dict)  # the suite's own names, by spec
+
+    # from here on: the second stage
+    distill_backbone_spec: dict[str, Any] | None = None  # its card
+    dataset_fingerprint: str | None = None
+    num_classes: int | None = None
+    data_notes: list[str] = field(default_factory=list)
+    device: str = "cpu"  # kind: cpu | cuda
     unsupported: str | None = None  # why this combination cannot run
     cell_hash: str = ""
 
@@ -70,17 +85,32 @@ class Cell:
         return replace(self, evaluations=tuple(evaluations))
 
     @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells one distillation from another before anything is loaded."""
+        return (self.method_spec, self.distill_backbone, self.dataset, self.ipc, self.distill_seed)
+
+    def evaluation_key(self, evaluation: PlannedEvaluation) -> tuple[Any, ...]:
+        """What tells one evaluation from another, as `record_key` reads it from a record."""
+        return (*self.key, evaluation.protocol_spec, evaluation.eval_backbone)
+
+    @property
     def label(self) -> str:
         """One line for people."""
-        parts = [self.method_spec, self.distill_backbone, self.dataset, None if self.ipc is None else f"ipc {self.ipc}"]
-        return " · ".join([*filter(None, parts), f"seed {self.distill_seed}"])
+        names = (self.display.get(spec, spec) for spec in (self.method_spec, self.distill_backbone, self.dataset) if spec)
+        budget = [] if self.ipc is None else [f"ipc {self.ipc}"]
+        return " · ".join([*names, *budget, f"seed {self.distill_seed}"])
+
+    def set_in(self, out: Path) -> Path:
+        """The folder of its set in a run folder."""
+        names = ("method", "distill_backbone", "ipc", "distill_seed", "cell_hash", "display")
+        return set_folder(out, {name: getattr(self, name) for name in names})
 
 
 def hashed(cell: Cell) -> Cell:
     """The cell with its own hash and those of its evaluations."""
-    facts = _cell_facts(cell)
-    evaluations = (replace(e, config_hash=digest({**facts, **_evaluation_facts(e)})) for e in cell.evaluations)
-    return replace(cell, cell_hash=digest(facts), evaluations=tuple(evaluations))
+    own = digest(_cell_facts(cell))
+    evaluations = (replace(e, config_hash=digest([own, _evaluation_facts(e)])) for e in cell.evaluations)
+    return replace(cell, cell_hash=own, evaluations=tuple(evaluations))
 
 
 def digest(facts: Any) -> str:
@@ -92,7 +122,7 @@ def digest(facts: Any) -> str:
 def _cell_facts(cell: Cell) -> dict[str, Any]:
     return {
         "method": cell.method,
-        "method_version": cell.method_version,
+        "method_code": cell.method_code,
         "params": cell.params,
         "distill_backbone": backbone_facts(cell.distill_backbone_spec),
         "dataset": cell.dataset_fingerprint,
@@ -104,15 +134,13 @@ def _cell_facts(cell: Cell) -> dict[str, Any]:
 
 
 def _evaluation_facts(evaluation: PlannedEvaluation) -> dict[str, Any]:
-    name, params = evaluation.protocol, evaluation.protocol_params
-    facts = {
-        "protocol": name,
-        "protocol_version": evaluation.protocol_version,
-        "protocol_params": {k: v for k, v in params.items() if (name, k) not in _YOUNGER or v != _YOUNGER[name, k]},
+    return {
+        "protocol": evaluation.protocol,
+        "protocol_code": evaluation.protocol_code,
+        "protocol_params": evaluation.protocol_params,
         "eval_backbone": backbone_facts(evaluation.eval_backbone_spec),
+        "judging_data": evaluation.judging_fingerprint,
     }
-    other = evaluation.judging_fingerprint
-    return facts if other is None else {**facts, "judging_data": other}
 
 
 def backbone_facts(spec: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -130,18 +158,14 @@ def blank_record(cell: Cell, evaluation: PlannedEvaluation, status: str, reason:
         **facts,
         **jsonable(asdict(evaluation)),
         "set_hash": cell.cell_hash,
-        **dict.fromkeys(_MEASURED),
+        **SetFacts().to_json(),
+        **dict.fromkeys(_FOUND),
         "top1_per_seed": [],
         "details": {},
         "parts": {},
-        "seconds": {},
-        "peak_bytes": dict.fromkeys(("gpu_allocated", "gpu_reserved", "cpu_rss")),
-        "peak_bytes_by_phase": {},
-        "base_bytes": {"cpu_rss": None},
+        "notes": [],
         "environment": {},
         "precision": precision(cell.device),
-        "distill_reused": False,
-        "resumed_at": [],
         "plugin": packages(cell, evaluation),
     }
 
@@ -159,23 +183,11 @@ def packages(cell: Cell, evaluation: PlannedEvaluation) -> dict[str, str]:
     return {registry.kind: " ".join(package) for registry, package in found if package}
 
 
+def record_key(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What tells one evaluation from another by its specs alone, see `Cell.evaluation_key`."""
+    names = ("method_spec", "distill_backbone", "dataset", "ipc", "distill_seed", "protocol_spec", "eval_backbone")
+    return tuple(record[name] for name in names)
+
+
 _NOT_RECORDED = ("dataset_name", "dataset_params", "evaluations", "unsupported")
-_MEASURED = (
-    "n_images",
-    "labels_of",
-    "top1",
-    "features_seconds_cold",
-    "features_seconds_warm",
-    "features_peak_bytes",
-    "features_cached",
-    "steps",
-    "steps_per_second",
-    "images_per_second",
-    "chunks",
-    "set_fingerprint",
-    "checkpoint_note",
-    "device_shared",
-    "placement",
-    "started",
-    "finished",
-)
+_FOUND = ("top1", "placement", "started", "finished")

@@ -1,202 +1,269 @@
-"""What a suite will take before any of it runs: device hours, memory, disk, and whether that fits here.
+"""What cells will take before any of them runs: seconds each, memory, disk, and whether that fits.
 
-Views through the backbones and students, as methods and protocols declare them, times counted FLOPs, over the pace measured
-here. Everything is an estimate: augmentation, decoding, probes and solves are not counted.
+Images through backbones and students are counted by a trial run (trial_run.py), once per kind of cell, times their operations,
+over a pace that is measured here or stated for a GPU (pace.py). Where earlier runs have timed the like of a cell, their seconds
+count instead. Augmentation, decoding, probes and solves are not counted.
 """
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ...core.data import DATASETS
 from ...core.errors import UserError
-from ...core.method import StudentWork, Work
-from ...core.passes import USUAL, cpu_chunk
-from ...core.run import Run
+from ...core.method import METHODS, PROTOCOLS
+from ...core.passes import cpu_chunk
 from ...core.store import default_cache
 from ..machine import measure
-from .cost import ViewCost, student_cost, view_cost
-from .outline import Outline
-
-Published = Callable[[str], Sequence[int] | None]  # train images, test images and classes of a dataset spec, where published
+from .cell import Cell, PlannedEvaluation
+from .pace import GPUS, UTILISATION, Cost, backbone_cost, measured_pace, student_cost
+from .trial_run import Counts, Found, NotCounted, Sizes, count_method, count_protocol, made_up_set
 
 _PYRAMID = 4 / 3  # numbers per pixel of a full pyramid
-_ADAM = 4  # parameters, gradients, two moments
-_LAST_GOOD, _LAST_GOOD_GPU = 0.5, 1.0  # images of the last finite loss, in bfloat16; two of them where losses are read late
-_STUDENT = " at {} px"  # after the spec of a student
+_ADAM = 4  # parameters, gradients, two moments, in float32
+_KEPT = {"cpu": 0.5, "cuda": 1.0}  # copies of the parameters that a loop keeps, in units of float32 (docs/performance.md)
+
+Kin = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Numbers of a dataset."""
+class Due:
+    """What a cell has left to do."""
 
-    train: int
-    test: int
-    classes: int
+    cell: Cell  # with the evaluations that are left
+    stored: bool  # its set is there
+    timeout: float | None = None  # seconds that the suite gives it
 
 
-@dataclass(frozen=True)
+@dataclass
 class Estimate:
-    """Of all evaluations that are to do; `unknown` cells are left out of the sums."""
+    """Of all that is due."""
 
-    distil_seconds: float
-    evaluate_seconds: float
-    flops: float
-    memory: float  # bytes on the device, of the largest cell
-    disk: float  # bytes of features and sets
-    late: tuple[float, float] | None  # seconds and time limit of the cell that exceeds its suite's limit by most
-    unknown: tuple[str, ...]  # labels
-    costs: Mapping[str, ViewCost]  # by backbone or student
-
-
-def estimate(outlines: Sequence[Outline], sizes: Mapping[str, Sizes], device: str) -> Estimate:
-    """Sum over the cells with something left to do; `sizes` by dataset spec, those of unknown size are left out."""
-    outlines = [cell for cell in outlines if cell.evaluations]
-    specs = dict.fromkeys(b for cell in outlines for b in (cell.distil, *(judge for _, judge in cell.evaluations)) if b)
-    costs = {spec: view_cost(spec, device) for spec in specs}
-    found = _Sum(costs, device)
-    for cell in outlines:
-        found.add(cell, sizes.get(cell.dataset))
-    return found.total()
+    seconds: list[float | None] = field(default_factory=list)  # of each cell; None: unknown
+    distil: float = 0.0  # seconds, of the cells that are counted
+    evaluate: float = 0.0
+    recorded: int = 0  # cells whose seconds come from earlier runs
+    flops: float = 0.0
+    memory: float = 0.0  # bytes on the device, of the largest cell
+    disk: float = 0.0  # bytes of features and sets
+    late: tuple[float, float] | None = None  # seconds and time limit of the cell that exceeds its limit by most
+    unknown: dict[str, str] = field(default_factory=dict)  # why, by cell
+    pace: dict[str, float] = field(default_factory=dict)  # FLOP/s by backbone
 
 
-def known_sizes(datasets: Iterable[str], published: Published) -> dict[str, Sizes]:
-    """Sizes by spec: of the data itself where it can be loaded, else as published, else none."""
-    found = {}
-    for spec in dict.fromkeys(datasets):
-        try:
-            data = DATASETS.create(spec).load()
-        except UserError:
-            if (sizes := published(spec)) is not None:
-                found[spec] = Sizes(*sizes)
-        else:
-            found[spec] = Sizes(len(data.train), len(data.test), data.num_classes)
-    return found
+def estimate(due: Sequence[Due], device: str, on: str | None = None, records: Sequence[dict[str, Any]] = ()) -> Estimate:
+    """Sum over cells; `device` is `cpu` or `cuda`, `on` a GPU of `GPUS` that is not here."""
+    return _Sum(due, device, on, _by_kin(records) if on is None else {}).total()
+
+
+@cache
+def sizes_of(dataset: str) -> Sizes | None:
+    """Of the data itself where it can be loaded, else as published, else none."""
+    source = DATASETS.create(dataset)
+    try:
+        data = source.load()
+    except UserError:
+        return None if (sizes := source.published_sizes()) is None else Sizes(*sizes)
+    return Sizes(len(data.train), len(data.test), data.num_classes)
 
 
 class _Sum:
     """The running sums; what the bank holds is counted once per dataset and backbone."""
 
-    def __init__(self, costs: Mapping[str, ViewCost], device: str):
-        self.costs = dict(costs)
-        self.device = device
-        self.banked: set[tuple[str | None, ...]] = set()
-        self.distil = self.evaluate = self.flops = self.memory = self.disk = 0.0
-        self.late: list[tuple[float, float]] = []
-        self.unknown: list[str] = []
+    def __init__(self, due: Sequence[Due], device: str, on: str | None, kin: Mapping[Kin, list[dict[str, Any]]]):
+        self.due, self.kin, self.on = due, kin, on
+        self.kind = "cuda" if on else device
+        self.found = Estimate()
+        self.there: set[tuple[Any, ...]] = set()  # entries of the bank
+        self.cost = cache(backbone_cost)
+        self.student = cache(student_cost)
+        self.method, self.protocol = cache(self._count_method), cache(self._count_protocol)
+        names = {name for each in due for name in self._backbones(each.cell)}
+        self.pace = self._paces({spec: self.cost(spec) for spec in sorted(names)}, device)
+        self.student_pace = statistics.fmean(self.pace.values()) if self.pace else self._stated()
+        self.found.pace = self.pace
 
-    def add(self, cell: Outline, sizes: Sizes | None) -> None:
-        budget = (sizes.train, sizes.classes, cell.ipc or 1) if sizes else None
-        work = None if budget is None else cell.method.work(*budget)
-        if sizes is None or budget is None or work is None:
-            self.unknown.append(cell.label)
-            return
-        whole, images = not cell.method.uses_ipc, cell.method.set_size(*budget)
-        seconds = 0.0
-        if cell.distil is not None and not cell.stored:
-            seconds = self._pass(cell.dataset, cell.distil, work, sizes)
-            self.memory = max(self.memory, self._peak(self.costs[cell.distil], work))
-            if not whole:
-                self.disk += images * 3 * 4 * self.costs[cell.distil].stage_size ** 2
-        self.distil += seconds
-        for protocol, judge in cell.evaluations:
-            judged = protocol.work(images, whole)
-            if judged is None:
-                self.unknown.append(cell.label)
-                continue
-            took = self._pass(cell.dataset, judge, judged, sizes) if judge else self._students(cell.label, None, judged)
-            self.evaluate += took
-            seconds += took
-        if cell.timeout is not None and seconds > cell.timeout:
-            self.late.append((seconds, cell.timeout))
+    def _paces(self, costs: dict[str, Cost], device: str) -> dict[str, float]:
+        if self.on:
+            return dict.fromkeys(costs, self._stated())
+        return measured_pace(costs, torch.device(device))
 
-    def _pass(self, dataset: str, backbone: str, work: Work, sizes: Sizes) -> float:
-        """Seconds of the views on a backbone, and of the students beside it."""
-        cost, views = self.costs[backbone], work.forward + 2 * work.backward
-        for split in work.banked:
-            if self._first(dataset, backbone, split):
-                views += getattr(sizes, split)
-                self.disk += 4 * getattr(sizes, split) * cost.dim
-        self.flops += views * cost.flops
-        return views * cost.flops / cost.flops_per_second + self._students(dataset, backbone, work)
+    def _stated(self) -> float:
+        return UTILISATION * GPUS[self.on].flops_per_second if self.on else 1e11
 
-    def _students(self, owner: str, backbone: str | None, work: Work) -> float:
-        """Seconds of the students; what the bank keeps of them belongs to `owner` (a dataset, or a set) and the teacher."""
-        seconds = 0.0
-        for each in work.students:
-            if each.entry is not None and not self._first(owner, backbone, each.entry):
-                continue
-            cost = self._student_cost(each)
-            self.disk += each.stored * cost.weight_bytes
-            self.flops += each.passes * cost.flops
-            seconds += each.passes * cost.flops / cost.flops_per_second
-        return seconds
-
-    def _student_cost(self, work: StudentWork) -> ViewCost:
-        name = f"{work.spec}{_STUDENT.format(work.size)}"
-        if name not in self.costs:
-            self.costs[name] = student_cost(work.spec, work.size, self.device)
-        return self.costs[name]
-
-    def _first(self, *entry: str | None) -> bool:
-        """Whether this is the first to ask for an entry of the bank."""
-        new = entry not in self.banked
-        self.banked.add(entry)
-        return new
-
-    def _peak(self, cost: ViewCost, work: Work) -> float:
-        """Weights, the optimised images with Adam's state, and the activations of one chunk; the students' on top."""
-        on_gpu = "cuda" in self.device
-        images = work.images * 3 * 4 * cost.stage_size**2 * _PYRAMID * (_ADAM + (_LAST_GOOD_GPU if on_gpu else _LAST_GOOD))
-        chunk = min(Run().chunk or (USUAL if on_gpu else cpu_chunk(cost.saved_bytes)), work.backward)
-        students = [(each, self._student_cost(each)) for each in work.students]
-        theirs = max((each.kept * c.saved_bytes + each.weights * c.weight_bytes for each, c in students), default=0.0)
-        half = 2 if on_gpu else 1  # autocast halves what is kept
-        return cost.weight_bytes + images + chunk * cost.saved_bytes / half + theirs
+    def _backbones(self, cell: Cell) -> set[str]:
+        """Those that matter: cells that earlier runs have timed need no pace."""
+        if cell.unsupported or _kin(cell) in self.kin:
+            return set()
+        return {name for name in (cell.distill_backbone, *(e.eval_backbone for e in cell.evaluations)) if name}
 
     def total(self) -> Estimate:
-        late = max(self.late, key=lambda times: times[0] - times[1], default=None)
-        return Estimate(self.distil, self.evaluate, self.flops, self.memory, self.disk, late, tuple(self.unknown), self.costs)
+        for each in self.due:
+            seconds = 0.0 if each.cell.unsupported or not each.cell.evaluations else self._cell(each)
+            self.found.seconds.append(seconds)
+            if seconds is not None and each.timeout is not None and seconds > each.timeout:
+                late = (seconds, each.timeout)
+                self.found.late = max(self.found.late or late, late, key=lambda times: times[0] - times[1])
+        return self.found
+
+    def _cell(self, each: Due) -> float | None:
+        timed = self._recorded(each)
+        if timed is not None:
+            self.found.recorded += 1
+            return timed
+        cell, found = each.cell, self.found
+        try:
+            sizes = sizes_of(cell.dataset)
+            if sizes is None:
+                raise NotCounted("the size of its data is not known")
+            work = self.method(cell.method_spec, cell.dataset, cell.ipc)
+            distil = 0.0 if each.stored else self._seconds(cell, cell.distill_backbone, work, sizes)
+            evaluate = sum(self._evaluation(cell, e, sizes) for e in cell.evaluations)
+        except NotCounted as reason:
+            found.unknown[cell.label] = str(reason)
+            return None
+        if not each.stored:
+            self._room(cell, work, sizes)
+        found.distil += distil
+        found.evaluate += evaluate
+        return distil + evaluate
+
+    def _evaluation(self, cell: Cell, evaluation: PlannedEvaluation, sizes: Sizes) -> float:
+        work = self.protocol(evaluation.protocol_spec, cell.method_spec, cell.dataset, cell.ipc)
+        return self._seconds(cell, evaluation.eval_backbone, work, sizes)
+
+    def _count_method(self, method: str, dataset: str, ipc: int | None) -> Found:
+        return count_method(METHODS.create(method), self._sizes(dataset), ipc or 1)
+
+    def _count_protocol(self, protocol: str, method: str, dataset: str, ipc: int | None) -> Found:
+        made = self.method(method, dataset, ipc).made
+        sizes = self._sizes(dataset)
+        return count_protocol(PROTOCOLS.create(protocol), sizes, made or made_up_set(sizes, ipc or 1))
+
+    def _sizes(self, dataset: str) -> Sizes:
+        sizes = sizes_of(dataset)
+        assert sizes is not None
+        return sizes
+
+    def _seconds(self, cell: Cell, backbone: str | None, work: Found, sizes: Sizes) -> float:
+        """Seconds of what passes through a backbone, and of the students beside it."""
+        counts = work.counts
+        for entry in work.entries:
+            owner = cell.key if backbone is None else (cell.dataset, backbone)
+            if (*owner, entry.name) not in self.there:
+                self.there.add((*owner, entry.name))
+                counts = counts.plus(entry.cost)
+                width = self.cost(backbone).dim if backbone and entry.name.startswith("features") else 1
+                self.found.disk += 4 * entry.numbers * width
+        return self._of(counts, backbone, work.student)
+
+    def _of(self, counts: Counts, backbone: str | None, student: tuple[str, int] | None) -> float:
+        seconds, views = 0.0, counts.forward + 2 * counts.backward
+        if backbone is not None:
+            flops = views * self.cost(backbone).flops
+            self.found.flops += flops
+            seconds += flops / self.pace[backbone]
+        if student is not None:
+            flops = counts.student * self.student(*student).flops
+            self.found.flops += flops
+            seconds += flops / self.student_pace
+        return seconds
+
+    def _room(self, cell: Cell, work: Found, sizes: Sizes) -> None:
+        """Bytes of weights, optimised images with what Adam and the loop keep, and one pass; of the set on the disk."""
+        if cell.distill_backbone is None or cell.ipc is None:
+            return
+        cost = self.cost(cell.distill_backbone)
+        images = sizes.classes * cell.ipc * 3 * 4 * cost.stage_size**2
+        self.found.disk += images
+        if work.largest:
+            state = images * _PYRAMID * (_ADAM + _KEPT[self.kind])
+            views = min(work.largest, cpu_chunk(cost.saved_bytes)) if self.kind == "cpu" else work.largest
+            activations = views * cost.saved_bytes / (2 if self.kind == "cuda" else 1)  # autocast halves what is kept
+            self.found.memory = max(self.found.memory, cost.weight_bytes + state + activations)
+
+    def _recorded(self, each: Due) -> float | None:
+        """Seconds by earlier runs of the same method, backbone, data and IPC; None where one has no like."""
+        alike = self.kin.get(_kin(each.cell))
+        if not alike:
+            return None
+        phases = ["load", *([] if each.stored else ["features", "distill"])]
+        seconds = sum(_mean(alike, phase) for phase in phases)
+        for evaluation in each.cell.evaluations:
+            same = [r for r in alike if r["protocol_spec"] == evaluation.protocol_spec]
+            if not same:
+                return None
+            seconds += _mean(same, "evaluate") + _mean(same, "evaluate_features")
+        return seconds
 
 
-def report(found: Estimate, device: str) -> list[str]:
+def _by_kin(records: Sequence[dict[str, Any]]) -> dict[Kin, list[dict[str, Any]]]:
+    """The finished records, grouped by what they must share for one's seconds to foretell the other's."""
+    found: dict[Kin, list[dict[str, Any]]] = {}
+    for record in records:
+        if record["status"] == "ok":
+            key = tuple(record[name] for name in ("method_spec", "distill_backbone", "dataset", "ipc"))
+            found.setdefault((*key, record["device"].partition(":")[0]), []).append(record)  # any GPU of the machine will do
+    return found
+
+
+def _kin(cell: Cell) -> Kin:
+    return (cell.method_spec, cell.distill_backbone, cell.dataset, cell.ipc, cell.device)
+
+
+def _mean(records: Sequence[dict[str, Any]], phase: str) -> float:
+    return statistics.fmean(r["seconds"].get(phase) or 0.0 for r in records)
+
+
+def report(found: Estimate, device: str, on: str | None = None) -> list[str]:
     """Lines for people, the last ones about what does not fit."""
-    if found.unknown and not found.flops:
-        return ["no estimate: the data is not here to tell its size, or methods and protocols do not declare their work"]
-    pace = ", ".join(f"{_short(name)} {cost.flops_per_second / 1e12:.3g}" for name, cost in found.costs.items())
-    hours = (found.distil_seconds / 3600, found.evaluate_seconds / 3600)
-    spent = f"{hours[0]:.3g} distilling, {hours[1]:.3g} evaluating"
-    lines = [
-        f"estimate for this {device} device (measured TFLOP/s: {pace or 'nothing to do'}):",
-        f"  time    {sum(hours):.3g} device hours: {spent} ({found.flops:.2g} FLOPs)",
-        f"  memory  {_gib(found.memory)} at most while distilling, of {_gib(device_memory(device))}",
-        f"  disk    {_gib(found.disk)} of features and sets, of {_gib(free_disk())} free for the cache",
-    ]
-    if found.unknown:
-        lines.append(
-            f"  unknown {len(found.unknown)} cells, not in the sums: {found.unknown[0]}{', …' * (len(found.unknown) > 1)}"
-        )
-    return [*lines, *misfits(found, device)]
-
-
-def _short(name: str) -> str:
-    """A backbone without its parameters; students differ by theirs."""
-    return name if name.endswith(_STUDENT[-2:]) else name.partition("[")[0]
-
-
-def misfits(found: Estimate, device: str) -> list[str]:
-    """What does not fit, one line each with what to do."""
-    lines = []
-    if found.memory > device_memory(device):
+    known = [seconds for seconds in found.seconds if seconds is not None]
+    memory = GPUS[on].memory if on else device_memory(device)
+    lines = [f"estimate for {_where(found, device, on)}:"]
+    if known:
+        lines.append(f"  time    {_duration(sum(known))} in all{_split(found)}")
+    if found.memory:
+        lines.append(f"  memory  {_gib(found.memory)} at most while distilling, of {_gib(memory)}")
+    if found.disk:
+        lines.append(f"  disk    {_gib(found.disk)} of features and sets, of {_gib(free_disk())} free for the cache")
+    for reason in dict.fromkeys(found.unknown.values()):
+        cells = [label for label, why in found.unknown.items() if why == reason]
+        lines.append(f"  unknown {len(cells)} cells, not in the sums ({reason}): {cells[0]}{', …' * (len(cells) > 1)}")
+    if found.memory > memory:
         lines.append(f"  DOES NOT FIT: {_gib(found.memory)} of memory; take a smaller backbone or a larger device")
     if found.disk > free_disk():
         lines.append(f"  DOES NOT FIT: {_gib(found.disk)} on disk; set DDBENCH_CACHE and --out to a larger disk")
     if found.late is not None:
         lines.append(f"  DOES NOT FIT: a cell takes {found.late[0]:.0f} s, its time limit is {found.late[1]:.0f} s")
     return lines
+
+
+def _where(found: Estimate, device: str, on: str | None) -> str:
+    if on:
+        peak = GPUS[on].flops_per_second / 1e12
+        return f"one {on} ({UTILISATION:.0%} of {peak:.0f} TFLOP/s, its data sheet's dense bfloat16 rate; nothing was measured)"
+    pace = ", ".join(f"{spec.partition('[')[0]} {pace / 1e12:.3g}" for spec, pace in found.pace.items())
+    return f"this {device} device" + (f" (measured TFLOP/s: {pace})" if pace else "")
+
+
+def _split(found: Estimate) -> str:
+    parts = [f"{found.recorded} cells as earlier runs took"] * (found.recorded > 0)
+    if found.flops:
+        counted = f"{_duration(found.distil)} distilling, {_duration(found.evaluate)} evaluating"
+        parts.append(f"counted: {counted}, {found.flops:.2g} FLOPs")
+    return f" ({'; '.join(parts)})" if parts else ""
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
 
 
 def device_memory(device: str) -> float:

@@ -12,7 +12,6 @@ from ...core.params import parse_spec, split, write_spec
 from ...core.registries import BACKBONES, DATASETS, METHODS, PROTOCOLS
 
 SECTIONS = ("methods", "backbones", "eval_backbones", "datasets", "protocols")
-HOLD_SPECS = ("also", "data", "of", "target")  # parameters that hold specs: of duet, holdout, neighbors, ssl-pretrain
 
 
 @dataclass(frozen=True)
@@ -38,19 +37,13 @@ class Overrides:
         if (new := self._stand_in(spec)) is not None:
             return new
         name, values = parse_spec(spec)
-        swapped = {key: self._swap_inside(key, value) for key, value in values.items()}
+        swapped = {**values, **{key: "+".join(map(self.swap, parts)) for key, parts in held(spec).items()}}
         if swapped == values:
             return spec
         return write_spec(name, swapped)
 
     def _stand_in(self, spec: str) -> str | None:
         return next((self.specs[text] for text in _names(spec) if text in self.specs), None)
-
-    def _swap_inside(self, key: str, value: str) -> str:
-        """A parameter's value with stand-ins for the specs that it holds."""
-        parts = held(key, value)
-        swapped = [self.swap(part) if is_spec(part) else self._stand_in(part) or part for part in parts]
-        return value if swapped == parts else "+".join(swapped)
 
     def apply(self, suite: Mapping[str, Any]) -> dict[str, Any]:
         """The fields of a suite with stand-ins."""
@@ -82,24 +75,19 @@ def _names(spec: str) -> tuple[str, str]:
     return spec, spec.partition("[")[0].strip()
 
 
-def held(key: str, value: str) -> list[str]:
-    """The parts of a parameter's value, joined by +, that may be specs; others use such names too, so ask `is_spec`."""
-    return split(value, "+") if key in HOLD_SPECS else []
-
-
-def is_spec(text: str) -> bool:
-    """Whether this is a spec of something that is registered."""
-    try:
-        name, _ = parse_spec(text)
-    except UserError:
-        return False
-    return any(name in registry.names() for registry in (METHODS, BACKBONES, DATASETS, PROTOCOLS))
+def held(spec: str) -> dict[str, list[str]]:
+    """The specs inside a spec, by the parameter that holds them; none where the plugin is not known here."""
+    name, values = parse_spec(spec)
+    for registry in (METHODS, BACKBONES, DATASETS, PROTOCOLS):
+        if name in registry.names():
+            several = registry.holding(name)
+            return {key: split(value, "+") if several[key] else [value] for key, value in values.items() if key in several}
+    return {}
 
 
 def _mentioned(spec: str) -> set[str]:
     """Everything in a spec that can be replaced."""
-    inner = [part for key, value in parse_spec(spec)[1].items() for part in held(key, value)]
-    return {*_names(spec), *(text for part in inner for text in (_mentioned(part) if is_spec(part) else _names(part)))}
+    return {*_names(spec), *(text for parts in held(spec).values() for part in parts for text in _mentioned(part))}
 
 
 def _halves(text: str) -> tuple[str, str]:

@@ -4,7 +4,9 @@
     methods:
       - clpdd                              # name or name[key=value,...]
       - {name: clpdd, tau: [0.05, 0.1]}    # lists of values expand to a grid
-    backbones: [mini_resnet_dino]        # default: the embedded zoo
+    backbones:                             # default: the embedded zoo
+      - mini_resnet_dino
+      - {name: sq64, spec: "torchvision[model=squeezenet1_0,input_size=64]"}  # called sq64 in tables and file names
     datasets: [digits]
     ipc: [1, 10]
     protocols: [ridge-probe]
@@ -18,10 +20,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ...core.errors import UserError, unknown
-from ...core.params import write_spec
+from ...core.params import spec_string, write_spec
 from ...core.registries import BACKBONES, DATASETS, METHODS, PROTOCOLS, embedded
 from ...core.registry import Registry
 from .overrides import Overrides
@@ -73,6 +75,26 @@ class Suite(BaseModel):
     controls: bool = True
     transfer: bool = True  # False: a set is evaluated on the backbone that distilled it only
     claims: Annotated[list[str], BeforeValidator(_as_list)] = Field(default=[])  # published tables to print beside the results
+    display: dict[str, str] = Field(default_factory=dict)  # names of one's own by spec, from entries {name: sq64, spec: ...}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, fields: Any) -> Any:
+        """Take the names of entries such as {name: sq64, spec: ...} down."""
+        if not isinstance(fields, dict):
+            return fields
+        entries = [entry for section in _REGISTRIES for entry in _as_list(fields.get(section)) or [] if _is_named(entry)]
+        names: dict[str, str] = {}
+        for entry in entries:
+            if names.setdefault(entry["name"], entry["spec"]) != entry["spec"]:
+                raise UserError(f"the name {entry['name']!r} stands for two specs")
+        return {**fields, "display": {**{spec: name for name, spec in names.items()}, **(fields.get("display") or {})}}
+
+    def display_names(self) -> dict[str, str]:
+        """The suite's own names by canonical spec."""
+        sections = {spec: section for section in _REGISTRIES for spec in getattr(self, section) or ()}
+        named = {spec: name for spec, name in self.display.items() if spec in sections}
+        return {spec_string(_REGISTRIES[sections[spec]].create(spec)): name for spec, name in named.items()}
 
     @field_validator("name")
     @classmethod
@@ -120,9 +142,12 @@ def _read(path: Path, overrides: Overrides) -> dict[str, Any]:
 
 
 def expand(entry: Any) -> list[str]:
-    """Specs of one entry: a string stays, a mapping `{name: clpdd, tau: [0.05, 0.1]}` becomes a grid of specs."""
+    """Specs of one entry: a string stays, `{name: sq64, spec: ...}` is its spec, and a mapping
+    `{name: clpdd, tau: [0.05, 0.1]}` becomes a grid of specs."""
     if isinstance(entry, str):
         return [entry]
+    if _is_named(entry):
+        return [entry["spec"]]
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise UserError(f"cannot read {entry!r}; write a name, name[key=value] or a mapping with a name")
     grid = {str(key): value if isinstance(value, list) else [value] for key, value in entry.items() if key != "name"}
@@ -130,6 +155,11 @@ def expand(entry: Any) -> list[str]:
         raise UserError(f"{empty[0]!r} of {entry['name']!r} is an empty list")
     combinations = itertools.product(*([(key, value) for value in values] for key, values in grid.items()))
     return [_spec(entry["name"], combination) for combination in combinations]
+
+
+def _is_named(entry: Any) -> bool:
+    """Whether an entry gives a spec a name of its own, for labels, tables and file names."""
+    return isinstance(entry, dict) and entry.keys() == {"name", "spec"} and all(isinstance(v, str) for v in entry.values())
 
 
 def _spec(name: str, values: tuple[tuple[str, Any], ...]) -> str:

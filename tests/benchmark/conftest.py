@@ -39,15 +39,15 @@ def spec(name: str = "net", sha256: str = "aa") -> dict:
 
 
 def make_evaluation(
-    name: str = "net", protocol: str = "probe", params: dict | None = None, version: int = 1
+    name: str = "net", protocol: str = "probe", params: dict | None = None, code: str = "e7a1"
 ) -> PlannedEvaluation:
-    return PlannedEvaluation(protocol, protocol, params or {}, version, name, spec(name, f"sha of {name}"))
+    return PlannedEvaluation(protocol, protocol, params or {}, 1, code, name, spec(name, f"sha of {name}"))
 
 
 def make_cell(evaluations=("one", "two"), **changes) -> Cell:
     """A hashed cell with one evaluation per backbone name."""
     facts = {
-        "method": "m", "method_spec": "m", "method_version": 1, "params": {},
+        "method": "m", "method_spec": "m", "method_code": "c0de", "params": {},
         "distill_backbone": "net", "distill_backbone_spec": spec(),
         "dataset": "data", "dataset_name": "data", "dataset_params": {}, "dataset_fingerprint": "ff", "num_classes": 3,
         "ipc": 1, "distill_seed": 0, "device": "cpu",

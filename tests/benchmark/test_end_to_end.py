@@ -16,6 +16,7 @@ from ddbench.benchmark.processes.launcher import Host, launch
 from ddbench.benchmark.processes.progress import Reporter
 from ddbench.benchmark.processes.runner import run_plan
 from ddbench.benchmark.records.records import load_records
+from ddbench.benchmark.records.run_folder import set_folder
 from ddbench.benchmark.suite.plan import plan
 from ddbench.benchmark.suite.suite import suite
 from ddbench.core.sets import DistilledSet
@@ -40,7 +41,7 @@ def test_two_processes_make_the_same_bits_and_record_their_threads(planned, fake
     assert [(r["environment"]["threads"], r["environment"]["deterministic"]) for r in found] == [(1, "strict")] * 2
     assert found[0]["set_fingerprint"] == found[1]["set_fingerprint"]
     assert found[0]["top1_per_seed"] == found[1]["top1_per_seed"]
-    one, two = (DistilledSet.load(tmp_path / name / "sets" / found[0]["set_hash"]) for name in ("one", "two"))
+    one, two = (DistilledSet.load(set_folder(tmp_path / name, found[0])) for name in ("one", "two"))
     assert torch.equal(one.images, two.images)
     assert run_plan(cells, tmp_path / "one", plugins=[fake_plugins]).skipped == 1
 

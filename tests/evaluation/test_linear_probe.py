@@ -1,15 +1,12 @@
 """The everyday linear probe: one pool of views for all probe seeds, or strictly one for each."""
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 import torch
 
-from ddbench.benchmark.records.bundle import read_bundle
-from ddbench.benchmark.suite.cell import Cell, hashed
-from ddbench.benchmark.suite.plan import evaluation_of
-from ddbench.core.method import METHODS, PROTOCOLS
+from ddbench.benchmark.suite.trial_run import Sizes, count_protocol, made_up_set
+from ddbench.core.method import METHODS
 from ddbench.core.views import View
 from ddbench.evaluation import linear_probe
 from ddbench.evaluation._features import class_targets, set_features
@@ -17,7 +14,6 @@ from ddbench.evaluation._heads import ProbeRecipe, new_heads, train_heads
 from ddbench.evaluation.linear_probe import LinearProbe, feature_scale
 
 PROBE = LinearProbe(epochs=20, full_epochs=4, batch=5, lr=0.03, view_budget=20, augment="flip+crop+noise")
-REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "ipc1" / "digits.json.gz"
 
 
 def alone(seed, pool_of, backbone, data, dset, run):
@@ -73,23 +69,9 @@ def test_where_pools_are_kept_is_decided_once_for_all_of_them(backbone, data, ru
 
 
 def test_sharing_saves_the_backbone_passes_of_all_seeds_but_one():
-    shared, strict = (dataclasses.replace(PROBE, shared_views=shared).work(30, whole=False) for shared in (True, False))
-    assert strict.forward == PROBE.seeds * shared.forward
-
-
-def test_records_from_before_the_parameter_still_count():
-    """Their identity is that of the shared pool, which is what they were made with; the strict protocol has another."""
-    records = read_bundle(REFERENCE)
-    record = next(r for r in records if r["protocol_spec"] == "linear-probe" and r["method"] == "clpdd")
-    assert "shared_views" not in record["protocol_params"]
-
-    def config_hash(spec):
-        given = {name: record[name] for name in Cell.__dataclass_fields__ if name in record}
-        judged = evaluation_of(PROTOCOLS.create(spec))
-        judged = dataclasses.replace(judged, eval_backbone_spec=record["eval_backbone_spec"])
-        cell = Cell(**{**given, "dataset_name": "", "dataset_params": {}, "evaluations": (judged,)})
-        return hashed(cell).evaluations[0].config_hash
-
-    assert config_hash("linear-probe") == record["config_hash"]
-    assert config_hash("linear-probe[shared_views=false]") != record["config_hash"]
-    assert evaluation_of(PROTOCOLS.create("linear-probe")).protocol_params["shared_views"] is True
+    sizes = Sizes(100, 20, 10)
+    shared, strict = (
+        count_protocol(dataclasses.replace(PROBE, shared_views=shared), sizes, made_up_set(sizes, 3)).counts.forward
+        for shared in (True, False)
+    )
+    assert strict == PROBE.seeds * shared

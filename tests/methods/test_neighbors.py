@@ -56,6 +56,5 @@ def test_bad_input_is_refused_before_anything_runs(spec, message):
 
 def test_a_set_of_references_is_read_with_its_data(backbone, data, run, tmp_path):
     METHODS.create("full").distill(None, data, 1, run=run).save(tmp_path / "set")
-    assert METHODS.create(f"neighbors[folder={tmp_path}/set]").version_at(10) == 1
     found = METHODS.create(f"neighbors[folder={tmp_path}/set]").distill(backbone, data, 1, run=run)
     assert found.indices.tolist() == list(range(len(data.train)))

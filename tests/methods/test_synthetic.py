@@ -33,16 +33,6 @@ def test_several_starting_images_of_a_class_are_of_different_clusters():
     assert nearest_in_class(z, members, 1).tolist() == [4]  # the mean is 4.7: 9.0 is nearer than 0.2
 
 
-@pytest.mark.parametrize(
-    ("spec", "ipc", "version"),
-    [("clpdd", 1, 1), ("clpdd", 10, 2), ("duet", 10, 2), ("clpdd[init=noise]", 10, 1), ("lgm", 10, 1),
-     ("lgm[init=centroid,grow_every=0]", 10, 2), ("sfm[init=centroid,grow_every=0]", 10, 3),
-     ("neighbors[of=clpdd]", 1, 1), ("neighbors[of=clpdd]", 10, 2)],
-)  # fmt: skip
-def test_sets_that_start_from_several_real_images_per_class_have_a_version_of_their_own(spec, ipc, version):
-    assert METHODS.create(spec).version_at(ipc) == version
-
-
 def test_a_class_with_too_few_images_starts_with_some_twice():
     z, members = torch.tensor([[0.0], [1.0], [1.1], [9.0]]), torch.tensor([False, True, True, True])
     assert nearest_in_class(z, members, 3).tolist() == [2, 1, 3]

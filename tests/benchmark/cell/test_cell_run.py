@@ -16,6 +16,7 @@ from ddbench.benchmark.cell.cell_run import CellRun
 from ddbench.benchmark.cell.distillation import checked
 from ddbench.benchmark.machine.in_use import present
 from ddbench.benchmark.processes.job import Job
+from ddbench.benchmark.records.run_folder import set_folder
 from ddbench.benchmark.suite.cell import Cell
 from ddbench.benchmark.suite.plan import plan
 from ddbench.benchmark.suite.suite import suite
@@ -105,7 +106,7 @@ def test_a_stored_set_is_used_again_with_its_own_measurements(work, tmp_path):
 @pytest.mark.parametrize("damage", [lambda b: b[:-20], lambda b: b[:-9] + bytes([b[-9] ^ 1]) + b[-8:]])  # cut, one bit
 def test_a_damaged_set_is_distilled_again_with_one_line(damage, work, tmp_path, caplog):
     first = records(work())[0]
-    file = tmp_path / "sets" / first["set_hash"] / "set.safetensors"
+    file = set_folder(tmp_path, first) / "set.safetensors"
     file.write_bytes(damage(file.read_bytes()))
     again = records(work())[0]
     assert (again["status"], again["distill_reused"], again["set_fingerprint"]) == ("ok", False, first["set_fingerprint"])
@@ -115,7 +116,7 @@ def test_a_damaged_set_is_distilled_again_with_one_line(damage, work, tmp_path, 
 
 def test_a_set_explains_itself(work, tmp_path):
     record = records(work())[0]
-    found = DistilledSet.load(tmp_path / "sets" / record["set_hash"]).provenance
+    found = DistilledSet.load(set_folder(tmp_path, record)).provenance
     for key in ("method_spec", "params", "distill_backbone_spec", "dataset", "dataset_fingerprint", "ipc", "distill_seed"):
         assert found[key] == record[key]
     assert found["measured"]["seconds"]["distill"] == record["seconds"]["distill"]
@@ -140,25 +141,28 @@ def test_a_distillation_that_fails_is_a_row_for_each_of_its_evaluations(work, tm
         assert len(record["reason"].splitlines()) == 1
         assert record["top1"] is None
         assert re.search(reason, record["reason"])
-    assert (tmp_path / "sets" / found[0]["set_hash"]).exists() == (fail == "diverge")
+    assert set_folder(tmp_path, found[0]).exists() == (fail == "diverge")
     assert "Traceback" in capfd.readouterr().err
 
 
 def test_a_divergence_leaves_its_last_good_images_and_is_never_done(work, tmp_path, capfd):
     for _ in range(2):  # nothing is reused by the next run
         record = records(work("fake[fail=diverge]"))[0]
-        folder = tmp_path / "sets" / record["set_hash"]
+        folder = set_folder(tmp_path, record)
         kept = DistilledSet.load(folder)
         assert kept.provenance["diverged"] == "loss is nan at step 3 of 5"
         assert kept.labels.tolist() == [0, 1, 2]
         assert (kept.images == 0.5).all()
         assert (record["status"], record["distill_reused"], record["n_images"]) == ("diverged", False, 3)
         assert record["set_fingerprint"] == kept.fingerprint()
-        assert record["reason"] == f"loss is nan at step 3 of 5; the last good images are in sets/{record['set_hash']}"
+        assert (
+            record["reason"]
+            == f"loss is nan at step 3 of 5; the last good images are in sets/{set_folder(tmp_path, record).name}"
+        )
 
 
 def test_a_divergence_does_not_replace_a_finished_set(work, tmp_path, monkeypatch, capfd):
-    folder = tmp_path / "sets" / records(work())[0]["set_hash"]
+    folder = set_folder(tmp_path, records(work())[0])
     before = DistilledSet.load(folder).fingerprint()
     monkeypatch.setitem(sys.modules[FAKE].FAILURES, "no", sys.modules[FAKE].FAILURES["diverge"])
     record = records(work(overwrite=True))[0]
@@ -183,7 +187,7 @@ def test_a_checkpoint_is_used_and_then_removed(work, tmp_path, monkeypatch):
     (left / "loop0.safetensors").write_bytes(b"cut short")
     record = records(work("clpdd[steps=3]", overwrite=True))[0]
     assert (record["distill_reused"], record["resumed_at"], record["checkpoint_note"]) == (False, [], None)  # starts over
-    shutil.rmtree(tmp_path / "sets" / record["set_hash"])
+    shutil.rmtree(set_folder(tmp_path, record))
     left.mkdir()
     (left / "loop0.safetensors").write_bytes(b"cut short")
     record = records(work("clpdd[steps=3]"))[0]

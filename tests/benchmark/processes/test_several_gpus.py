@@ -9,6 +9,7 @@ import pytest
 
 from ddbench.benchmark.processes.several_gpus import check_devices
 from ddbench.benchmark.records.records import load_records
+from ddbench.benchmark.records.run_folder import set_folder
 from ddbench.core.errors import UserError
 from ddbench.core.sets import DistilledSet
 
@@ -53,7 +54,7 @@ def test_two_processes_record_the_set_of_one(command, options, one, tmp_path):
     assert (expected["environment"]["processes"], found["environment"]["processes"]) == (1, 2)
     assert expected["checkpoint_note"] is None
     assert found["checkpoint_note"] == "no checkpoint: several processes distil this cell"
-    images, reference = (DistilledSet.load(out / "sets" / r["set_hash"]).images for out, r in
+    images, reference = (DistilledSet.load(set_folder(out, r)).images for out, r in
                          ((tmp_path, found), (one, expected)))  # fmt: skip
     # One step's gradient agrees to 1e-6 (tests/core/test_parallel.py); Adam's first steps have the size of the learning rate
     # whatever the gradient's is, so that the rounding of pixels with hardly any gradient shows.

@@ -9,10 +9,10 @@ from ddbench.benchmark.cli import main
 from ddbench.benchmark.published.claim import chosen_tables, read_claims, shipped
 from ddbench.benchmark.published.paper_names import Names
 from ddbench.benchmark.suite import estimate as estimates
-from ddbench.benchmark.suite.cost import ViewCost
-from ddbench.benchmark.suite.outline import outline
 from ddbench.benchmark.suite.overrides import Overrides
+from ddbench.benchmark.suite.plan import outline
 from ddbench.benchmark.suite.suite import load_suite
+from ddbench.core.method import PROTOCOLS
 from ddbench.datasets.imagenet import _synsets
 
 from ...datasets import published
@@ -47,29 +47,28 @@ def test_every_suite_names_published_tables_and_normalises_as_lgm_did(suite):
 
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.stem)
 def test_every_suite_dry_runs_with_stand_ins(suite, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(estimates, "view_cost", lambda spec, device: ViewCost(10**9, 10**6, 10**6, 96, 32, 1e12))
+    monkeypatch.setattr(estimates, "measured_pace", lambda costs, device: dict.fromkeys(costs, 1e12))
     assert main(["run", "--suite", str(suite), *arguments(suite), "--dry-run", "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
     assert "evaluations to do" in printed
-    assert "device hours" in printed
-    assert "unknown" not in printed.replace("of unknown time", "")
+    assert "in all" in printed
+    assert "unknown" not in printed
 
 
 @pytest.mark.parametrize("suite", PRETRAINING, ids=lambda suite: suite.stem)
 def test_suites_of_pretraining_name_everything_that_is_missing(suite, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
-    cost = ViewCost(10**9, 10**6, 10**6, 96, 32, 1e12)
-    monkeypatch.setattr(estimates, "view_cost", lambda spec, device: cost)
-    monkeypatch.setattr(estimates, "student_cost", lambda spec, size, device: cost)
+    monkeypatch.setattr(estimates, "measured_pace", lambda costs, device: dict.fromkeys(costs, 1e12))
     assert main(["run", "--suite", str(suite), "--dry-run", "--out", str(tmp_path / "out")]) == 0
     lines = capsys.readouterr().out.splitlines()
     first, *others = [line for line in lines if line.startswith("not here yet: ")]
     assert f"weights file data/teachers/barlow_{suite.stem.partition('-')[2]}.pth does not exist" in first
     cells = outline(load_suite(suite))
-    data = {cells[0].dataset, *(protocol.judging_data or cells[0].dataset for protocol, _ in cells[0].evaluations)}
+    judged = [PROTOCOLS.create(evaluation.protocol_spec).judging_data for evaluation in cells[0].evaluations]
+    data = {cells[0].dataset, *(spec or cells[0].dataset for spec in judged)}
     assert len(others) == len(data)
     assert all(any(f"yet: {spec.partition('[')[0]} is missing" in line for line in others) for spec in data)
-    assert "device hours" in lines[-3]
+    assert any("in all" in line for line in lines)
     assert not any("unknown" in line for line in lines)
 
 
@@ -78,7 +77,8 @@ def test_mkdts_suites_hold_every_claimed_cell():
     claimed = {key for claim in chosen_tables(read_claims(shipped()), ["mkdt"]) for key in names.wanted(claim) or ()}
     suites = [load_suite(suite) for suite in PRETRAINING if suite.stem.startswith("mkdt")]
     fields = ("method_spec", "distill_backbone", "dataset", "ipc", "distill_seed", "protocol_spec", "eval_backbone")
-    keys = [key for suite in suites for cell in outline(suite) for key in cell.evaluation_keys()]
+    cells = [cell for suite in suites for cell in outline(suite)]
+    keys = [cell.evaluation_key(evaluation) for cell in cells for evaluation in cell.evaluations]
     ran = {names.key(dict(zip(fields, key, strict=True))) for key in keys}
     assert claimed <= ran
 
@@ -86,13 +86,13 @@ def test_mkdts_suites_hold_every_claimed_cell():
 def test_a_dry_run_without_weights_names_them_and_still_estimates(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("ddbench.backbones._hub._reachable", lambda endpoint: pytest.fail("asks the hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(estimates, "view_cost", lambda spec, device: ViewCost(10**9, 10**6, 10**6, 96, 32, 1e12))
+    monkeypatch.setattr(estimates, "measured_pace", lambda costs, device: dict.fromkeys(costs, 1e12))
     suite = str(ROOT / "suites" / "lgm-2-imagenet100.yaml")
     assert main(["run", "--suite", suite, "--override", "imagenet=digits", "--dry-run", "--out", str(tmp_path / "out")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("not here yet: cannot get the weights of clip_vitb16")
     assert "4 cells, 16 evaluations to do" in lines
-    assert any("device hours" in line for line in lines)
+    assert any("in all" in line for line in lines)
 
 
 # The architectures of the four backbones with one block each, at the smallest size that they take, and random weights.

@@ -115,7 +115,6 @@ def test_a_seed_that_failed_is_counted():
     ("change", "message"),
     [
         ({"protocol_version": 2}, "versions 1, 2 of protocol 'ridge-probe'"),
-        ({"method_version": 2}, "versions 1, 2 of method 'clpdd'"),
         ({"schema": 2}, "record schemas"),
         ({"dataset_fingerprint": "0" * 64}, "different data under the name 'digits'"),
     ],
@@ -137,8 +136,15 @@ def test_one_state_of_data_that_changed_within_a_folder_can_be_shown(tmp_path, c
     assert main(["table", str(tmp_path), "--data", "abc"]) == 2
 
 
-def test_a_method_may_have_another_version_at_another_ipc():
-    assert len(tables([record(ipc=1), record(ipc=10, method_version=2)])) == 2
+@pytest.mark.parametrize("kind", ["method", "protocol"])
+def test_rows_of_different_code_say_so(kind):
+    spec = {"method": "clpdd", "protocol": "ridge-probe"}[kind]
+    one, other = record(**{f"{kind}_code": "aa"}), record(seed=1, **{f"{kind}_code": "bb"})
+    (table,) = tables([one, other])
+    assert f"WARNING: rows of {kind} {spec} come from different code (aa, bb); run it again" in table.caption
+    assert not any("different code" in line for line in tables([one, {**other, f"{kind}_code": "aa"}])[0].caption)
+    older = tables([one, record(seed=1, **{f"{kind}_code": None})])[0]  # of a version that did not tell
+    assert any("different code (aa, older code)" in line for line in older.caption)
 
 
 @pytest.mark.parametrize(

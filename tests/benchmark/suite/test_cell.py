@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from ddbench.benchmark.records.run_folder import set_folder
 from ddbench.benchmark.suite.cell import Cell, blank_record
 
 
@@ -20,14 +21,19 @@ NET = (
 )
 
 
-def test_the_hash_is_the_sha256_of_this_text(cell_of):
+def test_hashes_are_the_sha256_of_these_texts(cell_of):
     """A change here makes every stored run start again: raise the record schema with it."""
-    text = (
-        f'{{"dataset":"ff","device":"cpu","distill_backbone":{NET % "aa"},"distill_seed":0,'
-        f'"eval_backbone":{NET % "sha of one"},"ipc":1,"method":"m","method_version":1,"params":{{}},'
-        '"precision":"float32","protocol":"probe","protocol_params":{},"protocol_version":1}'
+    own = (
+        f'{{"dataset":"ff","device":"cpu","distill_backbone":{NET % "aa"},"distill_seed":0,"ipc":1,"method":"m",'
+        '"method_code":"c0de","params":{},"precision":"float32"}'
     )
-    assert only_hash(cell_of(["one"])) == hashlib.sha256(text.encode()).hexdigest()
+    cell = cell_of(["one"])
+    assert cell.cell_hash == hashlib.sha256(own.encode()).hexdigest()
+    text = (
+        f'["{cell.cell_hash}",{{"eval_backbone":{NET % "sha of one"},"judging_data":null,"protocol":"probe",'
+        '"protocol_code":"e7a1","protocol_params":{}}]'
+    )
+    assert only_hash(cell) == hashlib.sha256(text.encode()).hexdigest()
 
 
 SAME = {
@@ -37,10 +43,11 @@ SAME = {
     "dataset_params": {"path": "/elsewhere"},
     "distill_backbone": "alias",
     "num_classes": 4,
+    "display": {"net": "mine"},
 }
 OTHER = {
     "method": "n",
-    "method_version": 2,
+    "method_code": "beef",
     "params": {"tau": 1},
     "distill_backbone_spec": None,
     "dataset_fingerprint": "gg",
@@ -77,20 +84,11 @@ def test_what_moves_features_moves_the_hashes(cell_of, card_of, evaluation_of, f
     assert only_hash(judged) != only_hash(old)
 
 
-@pytest.mark.parametrize(("field", "value"), [("protocol", "knn"), ("protocol_params", {"k": 1}), ("protocol_version", 2)])
+@pytest.mark.parametrize(("field", "value"), [("protocol", "knn"), ("protocol_params", {"k": 1}), ("protocol_code", "beef")])
 def test_the_protocol_moves_the_evaluation_only(cell_of, evaluation_of, field, value):
     old, new = cell_of(["one"]), cell_of([dataclasses.replace(evaluation_of("one"), **{field: value})])
     assert old.cell_hash == new.cell_hash
     assert only_hash(old) != only_hash(new)
-
-
-def test_a_younger_parameter_of_one_protocol_is_an_ordinary_one_of_another(cell_of, evaluation_of):
-    def moved(protocol):
-        seen = dataclasses.replace(evaluation_of("one"), protocol=protocol)
-        later = dataclasses.replace(seen, protocol_params={"shared_views": True})
-        return only_hash(cell_of([seen])) != only_hash(cell_of([later]))
-
-    assert (moved("linear-probe"), moved("probe")) == (False, True)
 
 
 @pytest.mark.parametrize(("field", "value"), SAME.items())
@@ -115,3 +113,24 @@ def test_a_blank_record_is_flat_and_identifies_its_evaluation(cell_of):
     assert (record["eval_backbone"], record["set_hash"]) == ("two", cell.cell_hash)
     assert record["config_hash"] == cell.evaluations[1].config_hash
     assert {"top1", "seconds", "peak_bytes", "environment", "params", "protocol_version", "schema"} <= record.keys()
+
+
+def test_sets_are_called_by_what_they_are(cell_of, tmp_path):
+    cell = cell_of(distill_backbone="net[model=a/b]", ipc=10, distill_seed=3)
+    assert cell.set_in(tmp_path) == tmp_path / "sets" / f"m-net-ipc10-s3-{cell.cell_hash[:8]}"
+    named = cell_of(distill_backbone="net[model=a/b]", display={"net[model=a/b]": "ab 64"})
+    assert named.set_in(tmp_path).name == f"m-ab_64-ipc1-s0-{named.cell_hash[:8]}"
+    whole = cell_of(distill_backbone=None, distill_backbone_spec=None, ipc=None)
+    assert whole.set_in(tmp_path).name == f"m-all-s0-{whole.cell_hash[:8]}"
+    record = blank_record(cell, cell.evaluations[0], "ok")
+    assert set_folder(tmp_path, json.loads(json.dumps(record))) == cell.set_in(tmp_path)
+
+
+def test_sets_of_older_runs_are_found_under_their_whole_hash(cell_of, tmp_path):
+    cell = cell_of()
+    (tmp_path / "sets" / cell.cell_hash).mkdir(parents=True)
+    assert cell.set_in(tmp_path) == tmp_path / "sets" / cell.cell_hash
+
+
+def test_labels_have_the_suites_own_names(cell_of):
+    assert cell_of(display={"net": "sq64"}).label == "m · sq64 · data · ipc 1 · seed 0"
