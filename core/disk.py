@@ -16,12 +16,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from .errors import DiskError
 
 if TYPE_CHECKING:  # tables and refusals read records, which need no torch
+    import numpy as np
     from torch import Tensor
 
 try:
@@ -170,9 +170,9 @@ def _fsync_folder(folder: Path) -> None:
         os.close(opened)
 
 
-def checksum(array: np.ndarray, start: int = 0) -> int:
+def checksum(array: "np.ndarray", start: int = 0) -> int:
     """crc32 of the bytes of a contiguous array, part by part; `start` is that of what comes before."""
-    content = array.reshape(-1).view(np.uint8)
+    content = array.reshape(-1).view("uint8")
     for first in range(0, len(content), _BYTES):
         start = zlib.crc32(content[first : first + _BYTES].data, start)
     return start
