@@ -24,6 +24,7 @@ from typing import Any
 from ...core.disk import replacing, writing
 from ...core.errors import UserError
 from ..machine.in_use import present
+from ..machine.measure import clock
 from ..machine.signals import SIGNALS, Stop
 from ..suite.cell import PlannedEvaluation
 from .attempts import failures, run_cell
@@ -179,7 +180,9 @@ class RayEngine:
         """An actor beside the driver that says whether the run shall stop."""
         here = self._ray.get_runtime_context().get_node_id()
         strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=True)
-        return self._ray.remote(num_cpus=0, scheduling_strategy=strategy)(_StopFlag).remote()
+        flag = self._ray.remote(num_cpus=0, scheduling_strategy=strategy)(_StopFlag).remote()
+        self._ray.get(flag.asked.remote())  # it answers at once from here on
+        return flag
 
     @contextlib.contextmanager
     def _connected(self, out: Path) -> Iterator[None]:
@@ -227,7 +230,8 @@ def _work(facts: dict[str, Any], files: dict[str, bytes] | None, settings: dict[
     job = replace(job, run_id=label, device_label=job.cell.device)
     shared = Path(settings["mark"]).exists() if settings["mark"] else False
     scratch = None if shared else Path(tempfile.mkdtemp(prefix="ddbench-"))
-    stop, told = Stop(), queue.SimpleQueue()  # type: ignore[var-annotated]
+    stop = Stop()
+    told = _Told(flag, stop)
     yield (
         "placed",
         {
@@ -247,9 +251,9 @@ def _work(facts: dict[str, Any], files: dict[str, bytes] | None, settings: dict[
         if _asked(flag):
             return
         with present(label, [variables["CUDA_VISIBLE_DEVICES"]]):
-            _server().put((job, variables, settings["nproc"] if job.cell.device == "cuda" else 1, told.put, stop))
+            _server().put((job, variables, settings["nproc"] if job.cell.device == "cuda" else 1, told.events.put, stop))
             sent = False
-            while (event := _next(told, flag, stop)) is not None:
+            while (event := told.next()) is not None:
                 if event.kind == "record" and scratch is not None and not sent:
                     sent = True  # before the record that tells of the set
                     yield "files", _files(scratch, job.cell.cell_hash)
@@ -262,18 +266,24 @@ def _work(facts: dict[str, Any], files: dict[str, bytes] | None, settings: dict[
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _next(told: "queue.SimpleQueue[Event | Exception | None]", flag: Any, stop: Stop) -> Event | None:
-    """The next event of a cell, None at its end; asks the driver meanwhile whether to stop."""
-    while True:
-        try:
-            found = told.get(timeout=_ASK)
-        except queue.Empty:
-            if not stop.asked.is_set() and _asked(flag):
-                stop.asked.set()
-            continue
-        if isinstance(found, Exception):
-            raise found
-        return found
+class _Told:
+    """The events of a cell, up to None; asks the driver meanwhile whether to stop."""
+
+    def __init__(self, flag: Any, stop: Stop):
+        self.events: queue.SimpleQueue[Event | Exception | None] = queue.SimpleQueue()
+        self._flag, self._stop, self._last = flag, stop, clock()
+
+    def next(self) -> Event | None:
+        while True:
+            if clock() - self._last > _ASK and not self._stop.asked.is_set():
+                self._last = clock()
+                if _asked(self._flag):
+                    self._stop.asked.set()
+            with contextlib.suppress(queue.Empty):
+                found = self.events.get(timeout=_ASK)
+                if isinstance(found, Exception):
+                    raise found
+                return found
 
 
 def _asked(flag: Any) -> bool:
