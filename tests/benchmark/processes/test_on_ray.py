@@ -3,12 +3,13 @@
 import collections
 import json
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
-from ddbench.benchmark.machine.signals import Stop
+from ddbench.benchmark.machine.signals import Interrupted, Stop
 from ddbench.benchmark.processes import on_ray
 from ddbench.benchmark.processes.job import Event, Job
 from ddbench.benchmark.processes.on_ray import RayEngine
@@ -137,6 +138,22 @@ def test_a_driver_is_killed_and_started_again(cluster, cells, fake_plugins, tmp_
     assert set(counts.values()) == {1}
     assert len(counts) == sum(len(cell.evaluations) for cell in cells)
     assert all(r["placement"]["shared_storage"] for r in load_records([tmp_path]))
+
+
+def test_ctrl_c_ends_a_cell_on_its_node_with_a_checkpoint_that_comes_back(cluster, fake_plugins, tmp_path):
+    class InterruptAt(Watch):
+        def event(self, index, event):
+            if event.kind == "step" and event.step >= 20 and not self.count:
+                self.count = 1
+                os.kill(os.getpid(), signal.SIGINT)
+
+    fields = {"methods": ["lgm[steps=50000,copies=1]"], "backbones": ["fake_net"], "datasets": ["fake_data"]}
+    cells = plan(suite(**fields, protocols=["fake_probe"], controls=False), device="cpu")
+    engine = RayEngine("cpu", cluster.address, shared=False)
+    with pytest.raises(Interrupted):
+        run_plan(cells, tmp_path, threads=1, plugins=[fake_plugins], progress=InterruptAt(), engine=engine)
+    assert (tmp_path / "checkpoints" / cells[0].cell_hash / "loop0.safetensors").exists()
+    assert not (tmp_path / FILE).exists()
 
 
 # the rest needs no cluster
