@@ -14,7 +14,7 @@ from ...core.network import offline
 from ..records.records import FILE, done_hashes, load_records
 from .cell import Cell, PlannedEvaluation, record_key
 from .estimate import Due, estimate, report
-from .plan import device_kind, located, outline
+from .plan import check_named, device_kind, located, outline
 
 
 @offline()
@@ -26,6 +26,8 @@ def dry_run(suites: Sequence[Any], folders: Sequence[Path], device: str, on: str
     due: dict[tuple, Due] = {}  # by folder and distillation: suites of one folder share their sets
     for suite, out in zip(suites, folders, strict=True):
         cells = outline(suite)
+        with contextlib.suppress(NotHere):
+            check_named(suite, cells)
         lines = [line for line in missing(cells) if line not in told]
         told.update(lines)
         print("".join(f"not here yet: {line}\n" for line in lines), end="")

@@ -32,7 +32,17 @@ def plan(suite: Suite, *, device: str = "auto") -> list[Cell]:
 
     Backbones are loaded one at a time to read their cards, datasets one at a time to read their fingerprints.
     """
-    return located(outline(suite), device_kind(device))
+    kind, cells = device_kind(device), outline(suite)
+    check_named(suite, cells)
+    return located(cells, kind)
+
+
+def check_named(suite: Suite, cells: Sequence[Cell]) -> None:
+    """Load the backbones that a suite names and no cell uses: what is wrong with them is said all the same."""
+    used = {name for cell in cells for name in (cell.distill_backbone, *(e.eval_backbone for e in cell.evaluations))}
+    for spec in canonical(BACKBONES, [*suite.backbones, *(suite.eval_backbones or [])]):
+        if spec not in used:
+            BACKBONES.create(spec).load()
 
 
 def outline(suite: Suite) -> list[Cell]:
