@@ -17,7 +17,7 @@ from ddbench.core.data import DATASETS, ArrayImages, DataSource, ImageData, Imag
 from ddbench.core.engine import FeatureEngine
 from ddbench.core.errors import Diverged, NotHere, Unsupported, UserError
 from ddbench.core.images import Pixels, Pyramid
-from ddbench.core.method import METHODS, PROTOCOLS, Evaluation, Method, Protocol, StudentWork, Work
+from ddbench.core.method import METHODS, PROTOCOLS, Evaluation, Method, Protocol
 from ddbench.core.optimise import Schedule, optimise
 from ddbench.core.params import Count, Natural, NonNegative, Positive, Probability, spec_string
 from ddbench.core.run import Run
@@ -61,11 +61,9 @@ __all__ = [
     "Run",
     "Schedule",
     "Split",
-    "StudentWork",
     "Unsupported",
     "UserError",
     "View",
-    "Work",
     "array_fingerprint",
     "class_labels",
     "class_targets",

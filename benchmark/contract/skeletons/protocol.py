@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import torch
 
-from ddbench.plugins import Protocol, Work, judged, no_class_targets, register_protocol, set_features
+from ddbench.plugins import Protocol, judged, no_class_targets, register_protocol, set_features
 
 
 @register_protocol("NAME")
@@ -19,9 +19,6 @@ class Skeleton(Protocol):
 
     def supports(self, dset):
         return no_class_targets(dset) or (None if dset.labels is not None else "class means need labels")
-
-    def work(self, images, whole):
-        return Work(forward=0 if whole else images, banked=("train", "test") if whole else ("test",))
 
     def evaluate(self, backbone, data, dset, *, run):
         z = set_features(backbone, data, dset, run)[0]  # the bank's, where the set is the whole train split (`full`)
