@@ -15,6 +15,7 @@ Only plain YAML is read (no Python tags). Errors name the file and the line.
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,6 +36,9 @@ _REGISTRIES: dict[str, Registry[Any]] = {
     "datasets": DATASETS,
     "protocols": PROTOCOLS,
 }
+
+
+_LARGEST_GRID = 100_000  # specs that one entry may expand to
 
 
 def _as_list(value: Any) -> Any:
@@ -153,6 +157,8 @@ def expand(entry: Any) -> list[str]:
     grid = {str(key): value if isinstance(value, list) else [value] for key, value in entry.items() if key != "name"}
     if empty := [key for key, values in grid.items() if not values]:
         raise UserError(f"{empty[0]!r} of {entry['name']!r} is an empty list")
+    if (count := math.prod(map(len, grid.values()))) > _LARGEST_GRID:
+        raise UserError(f"{entry['name']!r} expands to {count:,} specs; an entry has at most {_LARGEST_GRID:,}")
     combinations = itertools.product(*([(key, value) for value in values] for key, values in grid.items()))
     return [_spec(entry["name"], combination) for combination in combinations]
 
@@ -172,6 +178,8 @@ def _text(value: Any) -> str:
 
 def _compose(path: Path) -> yaml.MappingNode:
     """The YAML node tree, which knows its lines; refuses what YAML readers disagree about or would silently drop."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UserError(f"cannot read suite {path}: not a file")
     try:
         root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
         if root is not None:
@@ -184,7 +192,9 @@ def _compose(path: Path) -> yaml.MappingNode:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         hint = " (quote specs with brackets inside [...])" if "expected ',' or ']'" in str(error.problem) else ""
         raise UserError(f"{path}:{line}: {error.problem}{hint}") from None
-    except (yaml.YAMLError, ValueError) as error:
+    except RecursionError:
+        raise UserError(f"{path}:1: nested too deeply for a suite") from None
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:  # of tags such as `!!int ""`
         raise UserError(f"{path}:1: not a YAML file: {' '.join(str(error).split())}") from None
     if not isinstance(root, yaml.MappingNode):
         raise UserError(f"{path}:1: a suite is a mapping such as `methods: [clpdd]`")

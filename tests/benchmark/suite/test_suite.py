@@ -91,6 +91,28 @@ def test_mistakes_are_reported_at_their_line(load, text, line, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [('!!int ""', "not a YAML file"), ("!!bool x", "not a YAML file"), ("!!timestamp x", "not a YAML file"),
+     ("[" * 3000 + "]" * 3000, "nested too deeply")],
+)  # fmt: skip
+def test_tags_and_nesting_that_break_the_reader_are_one_line(load, text, message):
+    with pytest.raises(UserError, match=message) as error:
+        load(f"methods: {text}\n")
+    assert "\n" not in str(error.value)
+
+
+def test_a_grid_without_end_is_counted_and_refused_before_it_is_expanded(load):
+    values = ", ".join(map(str, range(100)))
+    with pytest.raises(UserError, match=r"'fake' expands to 100,000,000 specs; an entry has at most 100,000"):
+        load(f"methods:\n- {{name: fake, a: [{values}], b: [{values}], c: [{values}], d: [{values}]}}\n")
+
+
+def test_a_suite_is_a_file():
+    with pytest.raises(UserError, match="cannot read suite /dev/zero: not a file"):
+        load_suite("/dev/zero")
+
+
 @pytest.mark.parametrize("text", ["", "- a\n", "text\n"])
 def test_what_is_not_a_mapping_is_not_a_suite(load, text):
     with pytest.raises(UserError, match=r"tau\.yaml:1: a suite is a mapping"):
