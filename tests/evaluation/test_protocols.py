@@ -183,7 +183,7 @@ def test_released_learning_rate_rule():
     class Stop(Exception):
         pass
 
-    def spy(heads, features_at, targets, recipe, orders):
+    def spy(heads, features_at, targets, recipe, orders, chunk):
         rates.append((recipe.lr, recipe.batch, recipe.epochs))
         raise Stop
 
