@@ -81,6 +81,7 @@ FIELDS: dict[str, Field] = {
     "details": Field("mapping", "what else the protocol found: mean recall, worst group, chosen ridge"),
     "notes": Field("list", "what the number has to carry, a line each, by the protocol"),
     "data_notes": Field("list", "the same, by the dataset"),
+    "class_order": Field("text, or null", "where class numbers come from: by name, by number or as published"),
     "n_images": Field("whole, or null", "images of the set"),
     "labels_of": Field("text, or null", "whose labels they are, where the method reads none"),
     "set_fingerprint": Field("text, or null", "sha256 of the set's content"),

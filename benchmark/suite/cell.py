@@ -67,6 +67,7 @@ class Cell:
     distill_backbone_spec: dict[str, Any] | None = None  # its card
     dataset_fingerprint: str | None = None
     num_classes: int | None = None
+    class_order: str | None = None  # how the classes came to their numbers
     data_notes: list[str] = field(default_factory=list)
     device: str = "cpu"  # kind: cpu | cuda
     unsupported: str | None = None  # why this combination cannot run

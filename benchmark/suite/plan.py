@@ -107,6 +107,7 @@ def located(cells: Iterable[Cell], device: str, *, made: bool = False) -> list[C
                 distill_backbone_spec=cell.distill_backbone_spec or card(cell.distill_backbone),
                 dataset_fingerprint=data.fingerprint,
                 num_classes=data.num_classes,
+                class_order=data.class_order,
                 data_notes=list(data.notes),
                 device=device,
                 unsupported=None if made else fit(cell.method_spec, cell.distill_backbone, cell.ipc),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from ddbench.benchmark.suite.cell import blank_record, record_key
 from ddbench.benchmark.suite.plan import device_kind, each_once, outline, plan
@@ -176,3 +177,16 @@ def test_ten_thousand_cells_are_planned_in_seconds(fake_plugins):
     )  # fmt: skip
     assert len(cells) == 10_000
     assert time.process_time() - begin < 20
+
+
+def test_a_record_says_how_classes_were_ordered(planned, tmp_path):
+    for split in ("train", "test"):
+        for name in map(str, range(11)):
+            (tmp_path / split / name).mkdir(parents=True)
+            for index in range(2):
+                shade = 20 * int(name) + index + 5 * (split == "test")
+                Image.new("RGB", (16, 16), (shade, 0, 0)).save(tmp_path / split / name / f"{index}.png")
+    (cell,) = planned(["fake_floor"], ["fake_net"], datasets=[f"folder[path={tmp_path},size=16]"])
+    assert blank_record(cell, cell.evaluations[0], "failed")["class_order"] == "by number"
+    (cell,) = planned(["fake_floor"], ["fake_net"])
+    assert blank_record(cell, cell.evaluations[0], "failed")["class_order"] == "as published"
