@@ -1,5 +1,6 @@
 """The numbers of a table: means, what their spread is over, and what stands in for a number that is not there."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -135,11 +136,11 @@ def mean_value(rows: Frame, pairs: int) -> Value:
     names = ("distill_seed", "status", "top1", "top1_per_seed")
     for seed, status, top1, each in zip(*(rows[name].tolist() for name in names), strict=True):
         held = per_seed.setdefault(seed, [])
-        if status == "ok":
+        if status != "ok":
+            failed.append(status)
+        elif top1 is not None and not math.isnan(top1):  # a part that this record lacks is no number
             held.append(top1)
             probes.append(list(each))
-        else:
-            failed.append(status)
     attempts = len(per_seed)
     complete = [statistics.fmean(held) for held in per_seed.values() if len(held) == pairs]
     if not complete:
