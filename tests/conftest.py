@@ -1,6 +1,7 @@
 """Fixtures that all tests share: a tiny backbone, tiny data, the shared data folder, a private cache."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,13 @@ from ddbench.core.run import Run
 from ddbench.core.store import ArrayStore
 
 torch.set_num_threads(1)  # tiny tensors: a second thread only costs, and much so where cores are busy
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_as_on_a_terminal():
+    """A shell starts background jobs, and `nohup` its command, with signals ignored, which runs respect; tests send them."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ On two idle cores --short takes two to three minutes.
 
 import argparse
 import random
+import signal
 import sys
 import time
 import traceback
@@ -21,6 +22,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the random moments; default: random")
     parser.add_argument("--ray", action="store_true", help="60 cells on a Ray cluster of three nodes instead")
     args = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGHUP):  # ignored where this was started in the background, and runs respect that
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGHUP else signal.default_int_handler)
     if args.ray:
         from .on_ray import lose_a_node_and_the_driver
 
