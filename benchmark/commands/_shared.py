@@ -72,7 +72,8 @@ def check_specs(**specs: Sequence[str] | None) -> None:
             plugin = REGISTRIES[kind].check(spec)
             for field in dataclasses.fields(plugin) if plugin else ():
                 value = getattr(plugin, field.name)
-                if field.default is dataclasses.MISSING and isinstance(value, Path) and not value.expanduser().exists():
+                needed = field.default is field.default_factory is dataclasses.MISSING
+                if needed and isinstance(value, Path) and not value.expanduser().exists():
                     raise UserError(f"{value} does not exist; {spec.partition('[')[0]} needs a {field.name} that does")
 
 

@@ -26,7 +26,7 @@ from ...core.errors import UserError
 from ..machine.in_use import present
 from ..machine.measure import clock
 from ..machine.signals import SIGNALS, Stop
-from ..suite.cell import PlannedEvaluation
+from ..suite.cell import Cell, PlannedEvaluation
 from .attempts import failures, run_cell
 from .job import Event, Job
 from .launcher import Host, environment_of
@@ -97,7 +97,7 @@ class RayEngine:
             while (waiting and not stop.asked.is_set()) or flying:
                 while waiting and len(flying) < _AT_ONCE and not stop.asked.is_set():
                     task = waiting.popleft()
-                    files = None if mark else _files(task.job.out, task.job.cell.cell_hash, sets_too=not task.job.overwrite)
+                    files = None if mark else _files(task.job.out, task.job.cell, sets_too=not task.job.overwrite)
                     flying[work.remote(task.due().to_json(), files, settings, flag)] = task
                 if stop.at_once.is_set():
                     return
@@ -256,9 +256,9 @@ def _work(facts: dict[str, Any], files: dict[str, bytes] | None, settings: dict[
             while (event := told.next()) is not None:
                 if event.kind == "record" and scratch is not None and not sent:
                     sent = True  # before the record that tells of the set
-                    yield "files", _files(scratch, job.cell.cell_hash)
+                    yield "files", _files(scratch, job.cell)
                 if event.kind == "finished" and scratch is not None:
-                    yield "files", _files(scratch, job.cell.cell_hash, sets_too=not sent)
+                    yield "files", _files(scratch, job.cell, sets_too=not sent)
                 yield "event", event.to_line().strip()
     finally:
         stop.now()
@@ -324,11 +324,11 @@ def _serve(jobs: "queue.SimpleQueue[tuple]") -> None:
             tell(error)
 
 
-def _files(out: Path, cell_hash: str, sets_too: bool = True) -> dict[str, bytes]:
+def _files(out: Path, cell: Cell, sets_too: bool = True) -> dict[str, bytes]:
     """The set, checkpoints and log of a cell, by their paths in the run folder."""
-    folders = [*(["sets"] if sets_too else []), "checkpoints"]
-    found = [file for folder in folders for file in sorted((out / folder / cell_hash).rglob("*")) if file.is_file()]
-    log = out / "logs" / f"{cell_hash}.log"
+    folders = [*([cell.set_in(out)] if sets_too else []), out / "checkpoints" / cell.cell_hash]
+    found = [file for folder in folders for file in sorted(folder.rglob("*")) if file.is_file()]
+    log = out / "logs" / f"{cell.cell_hash}.log"
     return {str(file.relative_to(out)): file.read_bytes() for file in [*found, *([log] if log.is_file() else [])]}
 
 

@@ -149,8 +149,8 @@ class _Trial:
                     )
                 )
         except _Enough:
-            if not self.steps:
-                raise NotCounted(f"its first step takes more than {_PATIENCE:.0f} s to reach") from None
+            if not self.steps or len(self.marks) < min(_STEPS, self.steps):
+                raise NotCounted(f"its first {_STEPS} steps take more than {_PATIENCE:.0f} s to reach") from None
         except (Diverged, Unsupported, UserError) as error:
             raise NotCounted(str(error)) from None
         except Exception as error:  # a plugin that cannot bear made-up images costs its estimate, not the dry run

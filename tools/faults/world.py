@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from ddbench.benchmark.records.run_folder import set_folder
 from ddbench.core.sets import DistilledSet
 
 PLUGIN = Path(__file__).with_name("plugin.py")
@@ -124,7 +125,7 @@ def results(out: Path) -> dict:
     for record in lines(out):
         if record["status"] == "ok" or record["config_hash"] not in best:
             best[record["config_hash"]] = record
-    sets = {r["set_hash"]: DistilledSet.load(out / "sets" / r["set_hash"]).fingerprint() for r in best.values()}
+    sets = {r["set_hash"]: DistilledSet.load(set_folder(out, r)).fingerprint() for r in best.values()}
     return {key: [*(r[name] for name in SAME), sets[r["set_hash"]]] for key, r in best.items()}
 
 

@@ -16,6 +16,7 @@ from ddbench.benchmark.processes.on_ray import RayEngine
 from ddbench.benchmark.processes.progress import Reporter
 from ddbench.benchmark.processes.runner import run_plan
 from ddbench.benchmark.records.records import FILE, load_records
+from ddbench.benchmark.records.run_folder import set_folder
 from ddbench.benchmark.suite.plan import plan
 from ddbench.benchmark.suite.suite import suite
 from ddbench.core.errors import UserError
@@ -92,7 +93,7 @@ def test_a_node_is_lost_and_every_record_comes_once_with_the_bits_of_a_local_run
         assert record["placement"]["engine"] == "ray"
         assert len(record["placement"]["node"]) == 12
         assert not record["placement"]["shared_storage"]
-        assert (tmp_path / "ray" / "sets" / record["set_hash"] / "set.safetensors").exists()
+        assert (set_folder(tmp_path / "ray", record) / "set.safetensors").exists()
         assert (tmp_path / "ray" / "logs" / f"{record['cell_hash']}.log").exists()
     assert not list((tmp_path / "ray").glob(".ray-*"))
     again = run_plan(cells, tmp_path / "ray", threads=1, plugins=[fake_plugins], engine=engine)
