@@ -38,3 +38,14 @@ def test_a_suite_whose_data_are_not_embedded_says_where_they_come_from(suite):
     head = [line for line in suite.read_text().splitlines() if line.startswith("#")]
     if {*load_suite(suite).datasets} - {"digits", "holdout[data=digits]"}:
         assert any(words in line for words in ("docs/reproduce.md", "docs/datasets.md", "--override") for line in head)
+
+
+def test_the_readmes_table_is_what_its_records_say(tmp_path, capsys):
+    from ddbench.benchmark.cli import main
+
+    assert main(["merge", str(ROOT / "results/reference/zoo2/cifar10.json.gz"), "--into", str(tmp_path / "out")]) == 0
+    capsys.readouterr()
+    assert main(["table", str(tmp_path / "out"), "--metric", "summary", "--format", "md"]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert len(rows) == 7
+    assert "\n".join(rows) in (ROOT / "README.md").read_text()
