@@ -46,6 +46,7 @@ def _of_last_code(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         codes.setdefault((record.get("method_spec"), record.get("protocol_spec")), set()).add(_codes(record))
     edited = {specs for specs, known in codes.items() if len(known) > 1}
     doubtful = [r for r in records if (r.get("method_spec"), r.get("protocol_spec")) in edited]
+    doubtful.sort(key=_when)  # a merge may have put older results behind newer ones
     last = {_but_for_code(record): _codes(record) for record in doubtful}
     older = {id(record) for record in doubtful if last[_but_for_code(record)] != _codes(record)}
     return [record for record in records if id(record) not in older]
@@ -56,15 +57,21 @@ def _codes(record: dict[str, Any]) -> tuple[Any, ...]:
     return record.get("method_code"), record.get("protocol_code")
 
 
+def _when(record: dict[str, Any]) -> tuple[bool, str]:
+    """Later results sort behind earlier ones, and those whose code is known behind those of older versions."""
+    return _codes(record) != (None, None), str(record.get("finished") or "")
+
+
 def _but_for_code(record: dict[str, Any]) -> str:
     """What a record is about, whatever the code that made it."""
     cards = [(record.get(name) or {}).get("sha256") for name in ("distill_backbone_spec", "eval_backbone_spec")]
-    return repr([*cards, *(record.get(name) for name in _ABOUT)])
+    device = str(record.get("device")).partition(":")[0]  # cuda:0 and cuda:1 are one kind
+    return repr([*cards, device, *(record.get(name) for name in _ABOUT)])
 
 
 _ABOUT = (
     "method_spec", "distill_backbone", "dataset", "dataset_fingerprint", "ipc", "distill_seed", "protocol_spec",
-    "protocol_version", "eval_backbone", "judging_fingerprint", "device", "precision",
+    "protocol_version", "eval_backbone", "judging_fingerprint", "precision",
 )  # fmt: skip
 
 

@@ -155,3 +155,18 @@ def test_what_json_cannot_hold_is_made_plain(tmp_path):
         "p": str(tmp_path),
         "b": True,
     }
+
+
+@pytest.mark.parametrize("older", [{"finished": "2026-01-01T00:00:00+00:00", "method_code": "a" * 16}, {"method_code": None}])
+def test_older_results_that_are_merged_in_do_not_hide_newer_ones(tmp_path, older):
+    newer = complete(config_hash="new", finished="2026-02-01T00:00:00+00:00", method_code="b" * 16)
+    other = complete(config_hash="old", **{"finished": "2026-03-01T00:00:00+00:00", **older})
+    for record in (newer, other):
+        append_record(tmp_path, record)
+    assert [record["config_hash"] for record in load_records([tmp_path])] == ["new"]
+
+
+def test_another_gpu_is_no_other_result(tmp_path):
+    for slot, code in (("cuda:0", "a" * 16), ("cuda:1", "b" * 16)):
+        append_record(tmp_path, complete(config_hash=code, device=slot, method_code=code))
+    assert [record["method_code"] for record in load_records([tmp_path])] == ["b" * 16]
