@@ -53,6 +53,11 @@ def read_images(file: Path, column: str, group: int, rows: Sequence[int]) -> lis
         return [found[row].as_py() or b"" for row in rows]
 
 
+def column_key(column: str) -> list[str]:
+    """What the column of the images adds to their key; nothing for the usual name, whose keys are older than the choice."""
+    return [] if column == "image" else [column]
+
+
 @dataclass(frozen=True)
 class ParquetImages(Packed):
     """Rows of parquet shards, read by row group and decoded at each access, by a thread per core."""
@@ -77,11 +82,13 @@ class ParquetImages(Packed):
         Where `hashed`, of their bytes.
         """
         places = hashlib.sha256(self.places.astype("<i8").tobytes()).hexdigest()
-        return digest([*each(file_digest if self.hashed else file_stamp, self.files), places], self.size)
+        return digest(
+            [*each(file_digest if self.hashed else file_stamp, self.files), places, *column_key(self.column)], self.size
+        )
 
     def stamp_key(self) -> str:
         places = hashlib.sha256(self.places.astype("<i8").tobytes()).hexdigest()
-        return digest([*each(file_stamp, self.files), places], self.size)
+        return digest([*each(file_stamp, self.files), places, *column_key(self.column)], self.size)
 
     def samples(self) -> Sequence[int]:
         """The first image of each shard."""

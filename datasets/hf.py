@@ -20,7 +20,7 @@ from ._decode import Colour
 from ._encoded import digest, each
 from ._files import file_digest, file_stamp
 from ._packed import Packed
-from ._parquet import ParquetImages, missing_shards, opened_shard, read_labels
+from ._parquet import ParquetImages, column_key, missing_shards, opened_shard, read_labels
 from ._user_splits import by_split, split_data
 
 _LABELS = ("label", "labels", "class", "target", "category")  # columns that hold them where no type says so
@@ -110,10 +110,10 @@ class ArrowImages(Packed):
         return [(k, _bytes_of(one, self.name(indices[k]))) for k, one in enumerate(found)]
 
     def content_key(self) -> str:
-        return digest([*each(file_digest, self._files()), *map(str, self.kept.tolist())], self.size)
+        return digest([*each(file_digest, self._files()), *map(str, self.kept.tolist()), *column_key(self.column)], self.size)
 
     def stamp_key(self) -> str:
-        return digest([*each(file_stamp, self._files()), *map(str, self.kept.tolist())], self.size)
+        return digest([*each(file_stamp, self._files()), *map(str, self.kept.tolist()), *column_key(self.column)], self.size)
 
     def total_bytes(self) -> int:
         return sum(file.stat().st_size for file in self._files())

@@ -157,3 +157,14 @@ def test_a_column_that_cannot_be_guessed_is_asked_for(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds neither a dataset of save_to_disk nor .parquet files"):
         load("hf", tmp_path / "empty")
+
+
+def test_two_image_columns_of_a_file_are_two_contents(tmp_path):
+    from ddbench.datasets._parquet import ParquetImages
+
+    file = tmp_path / "a.parquet"
+    file.write_bytes(b"any")
+    places = np.zeros((1, 3), dtype=np.int64)
+    left, right = (ParquetImages(files=[file], places=places, size=8, column=column) for column in ("left", "right"))
+    assert left.content_key() != right.content_key()
+    assert left.stamp_key() != right.stamp_key()
