@@ -104,9 +104,6 @@ def _point(point: Point, x: float, y, width: int, boxes: list, on_front: bool) -
     return "".join([*parts, "</g>"])
 
 
-_PLACES = [(9, 4, "start"), (-9, 4, "end"), (0, -11, "middle"), (0, 20, "middle"), (9, -8, "start"), (9, 17, "start")]
-
-
 def _meet(a: tuple, b: tuple) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 

@@ -91,9 +91,6 @@ def _transfer(axes: Any, records: Sequence[dict], protocol: str | None, real_met
     for point in both:
         colour = COLOURS[1] if point.real else COLOURS[0]
         axes.plot(point.own, point.transfer, "o", color=colour, ms=4)
-        axes.annotate(
-            point.name, (point.own, point.transfer), xytext=(3, 3), textcoords="offset points", fontsize=6, color=colour
-        )
     ends = [min(p.transfer for p in both), max(p.own for p in both)]
     axes.plot(ends, ends, ls="--", lw=0.6, color="0.4")
     axes.set(xlabel=f"own backbone, {names.get(spec, spec)} (%)", ylabel="other backbones (%)")
