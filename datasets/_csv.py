@@ -18,7 +18,7 @@ _COLUMNS = {
     "label": ("label", "class", "target", "category"),
     "split": ("split", "subset", "set"),
 }
-_TESTS = ("test", "val", "valid", "validation")
+TEST_NAMES = ("test", "val", "valid", "validation")
 _PART, _SEED = 0.2, 0  # where nothing says which images test
 
 
@@ -39,7 +39,7 @@ def csv_listing(folder: Path, table: Path) -> tuple[Listing, Listing, list[str],
     if pictures := [file for file in unread if file.suffix.lower() in extensions()]:
         notes.append(f"{len(pictures):,} images are not in {table.name} (first {pictures[0].name}) and are not read")
     test_split = (
-        "test" if not any(row[2] for row in rows) else next(name for name in _TESTS if any(row[2] == name for row in rows))
+        "test" if not any(row[2] for row in rows) else next(name for name in TEST_NAMES if any(row[2] == name for row in rows))
     )
     return Listing(train.files, train.labels, unread=unread), test, names, test_split, notes
 
@@ -64,7 +64,7 @@ def _splits(rows: Sequence[tuple[Path, str, str]], table: Path, notes: list[str]
     held = {row[2] for row in rows} - {""}
     if not held:
         return [list(rows), []]
-    test = next((name for name in _TESTS if name in held), None)
+    test = next((name for name in TEST_NAMES if name in held), None)
     if "train" not in held or test is None:
         raise UserError(f"{table}: the column split holds {', '.join(sorted(held))}; write train and test (or val)")
     if others := sorted(held - {"train", test}):
