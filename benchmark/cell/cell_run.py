@@ -257,7 +257,7 @@ class CellRun:
 # Identity that a set carries with it, so that the folder explains itself without the records.
 _PROVENANCE = (
     "method", "method_spec", "method_code", "params", "distill_backbone", "distill_backbone_spec", "dataset",
-    "dataset_fingerprint", "ipc", "distill_seed", "cell_hash",
+    "dataset_fingerprint", "named_fingerprints", "ipc", "distill_seed", "cell_hash",
 )  # fmt: skip
 
 

@@ -65,7 +65,9 @@ _OURS = {"method", "method_spec", "params", "distill_backbone", "distill_backbon
 
 def _ours(dset: DistilledSet) -> dict[str, Any]:
     """The identity that a set of a run has with it; sets of older versions do not say by which code they were made."""
-    return {**{key: dset.provenance[key] for key in _OURS}, "method_code": dset.provenance.get("method_code")}
+    later = {"method_code": None, "named_fingerprints": {}}
+    known = {key: dset.provenance.get(key, default) for key, default in later.items()}
+    return {**{key: dset.provenance[key] for key in _OURS}, **known}
 
 
 def _foreign(dset: DistilledSet, name: str) -> dict[str, Any]:

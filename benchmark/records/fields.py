@@ -54,6 +54,7 @@ FIELDS: dict[str, Field] = {
     "distill_backbone_spec": Field("mapping, or null", "its card: source, revision, sha256, input size, normalisation"),
     "dataset": Field("text", "the dataset as a command line writes it", needed=True),
     "dataset_fingerprint": Field("text", "sha256 of its images, labels and splits", needed=True),
+    "named_fingerprints": Field("mapping", "of further backbones and data that parameters of the method name, by spec"),
     "num_classes": Field("whole", "classes of the dataset"),
     "ipc": Field("whole, or null", "images per class; null for methods without a budget", needed=True),
     "distill_seed": Field("whole", "seed of the distillation", needed=True),

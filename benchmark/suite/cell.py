@@ -67,6 +67,7 @@ class Cell:
     distill_backbone_spec: dict[str, Any] | None = None  # its card
     dataset_fingerprint: str | None = None
     num_classes: int | None = None
+    named_fingerprints: dict[str, str] = field(default_factory=dict)  # of backbones and data that parameters name, by spec
     class_order: str | None = None  # how the classes came to their numbers
     data_notes: list[str] = field(default_factory=list)
     device: str = "cpu"  # kind: cpu | cuda
@@ -131,6 +132,7 @@ def _cell_facts(cell: Cell) -> dict[str, Any]:
         "distill_seed": cell.distill_seed,
         "device": cell.device,
         "precision": precision(cell.device),
+        **({"named": cell.named_fingerprints} if cell.named_fingerprints else {}),
     }
 
 

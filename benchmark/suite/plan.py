@@ -18,7 +18,7 @@ from ...core.data import DATASETS
 from ...core.errors import UserError
 from ...core.method import METHODS, PROTOCOLS, Method, Protocol
 from ...core.params import build, resolved, spec_string
-from ...core.registry import Registry
+from ...core.registry import Registry, held_specs
 from ..records.records import jsonable
 from .cell import Cell, PlannedEvaluation, backbone_facts, digest, hashed
 from .code import code_of
@@ -90,7 +90,7 @@ def located(cells: Iterable[Cell], device: str, *, made: bool = False) -> list[C
     """The cells with what their data and backbones are: fingerprints, cards, hashes; equal ones once. `made`: their sets are
     there already, so that nobody asks whether their methods could make them."""
     found: dict[str, Cell] = {}
-    spec_of, judging = cache(_spec_of), cache(judging_fingerprint)
+    spec_of, judging, named = cache(_spec_of), cache(judging_fingerprint), cache(named_fingerprints)
     card = cache(lambda backbone: None if backbone is None else jsonable(spec_of(backbone).to_json()))
     for _, group in groupby(cells, key=lambda cell: (cell.dataset_name, cell.dataset_params)):
         first, *rest = group
@@ -107,6 +107,7 @@ def located(cells: Iterable[Cell], device: str, *, made: bool = False) -> list[C
                 distill_backbone_spec=cell.distill_backbone_spec or card(cell.distill_backbone),
                 dataset_fingerprint=data.fingerprint,
                 num_classes=data.num_classes,
+                named_fingerprints=cell.named_fingerprints if made else named(cell.method_spec),
                 class_order=data.class_order,
                 data_notes=list(data.notes),
                 device=device,
@@ -185,8 +186,25 @@ def judging_fingerprint(protocol: str) -> str | None:
     if (data := judge.judging_data) is not None:
         return DATASETS.create(data).load().fingerprint
     if (backbone := judge.judging_backbone) is not None:
-        return digest(backbone_facts(jsonable(BACKBONES.create(backbone).load().spec.to_json())))
+        return _features_digest(backbone)
     return None
+
+
+def _features_digest(backbone: str) -> str:
+    return digest(backbone_facts(jsonable(BACKBONES.create(backbone).load().spec.to_json())))
+
+
+def named_fingerprints(method: str) -> dict[str, str]:
+    """Of the backbones and datasets that a method's parameters name, also inside the methods that they name, by spec."""
+    found: dict[str, str] = {}
+    for registry, spec in held_specs(METHODS.create(method)):
+        if registry is METHODS:
+            found |= named_fingerprints(spec)
+        elif registry is BACKBONES:
+            found[spec] = _features_digest(spec)
+        elif registry is DATASETS:
+            found[spec] = DATASETS.create(spec).load().fingerprint
+    return found
 
 
 def canonical(registry: Registry[Any], specs: Iterable[str]) -> list[str]:

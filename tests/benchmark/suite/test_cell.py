@@ -51,6 +51,7 @@ OTHER = {
     "params": {"tau": 1},
     "distill_backbone_spec": None,
     "dataset_fingerprint": "gg",
+    "named_fingerprints": {"also": "aa"},
     "ipc": 2,
     "distill_seed": 1,
     "device": "cuda",

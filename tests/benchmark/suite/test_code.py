@@ -1,5 +1,7 @@
 """An edited method is another method: its code is its identity, and what cannot move a result is not part of it."""
 
+import ast
+import hashlib
 import json
 import os
 import subprocess
@@ -8,7 +10,8 @@ import sys
 import pytest
 
 from ddbench.benchmark.records.records import done_hashes, load_records
-from ddbench.benchmark.suite.code import code_of, definitions
+from ddbench.benchmark.suite.code import _HANDED, code_of, definitions
+from ddbench.benchmark.suite.normal_form import normalised, text_of
 from ddbench.core.method import METHODS, PROTOCOLS
 
 PLUGIN = '''
@@ -89,6 +92,71 @@ def test_the_words_of_an_error_do_not_count_and_its_condition_does(code):
     failing = HELPERS.replace("    return level / 2", f"{check}    return level / 2")
     assert code(helpers=failing) == code(helpers=failing.replace("too bright", "too light"))
     assert code(helpers=failing) != code(helpers=failing.replace("> 1", "> 2"))
+
+
+def test_what_a_star_imports_counts(code):
+    """Also through a second star, and by what it uses itself; stars that go round in a circle end."""
+    plugin = PLUGIN.replace("from helpers import shade", "from helpers import *")
+    first = code(plugin)
+    assert first != code(plugin, HELPERS.replace("level / 2", "level / 3"))
+    assert first == code(plugin, HELPERS.replace("return 1", "return 2"))
+    through = "from helpers import *\n" + HELPERS.replace("level / 2", "level / by()") + "def by():\n    return 2\n"
+    assert code(plugin, through) != code(plugin, through.replace("return 2", "return 3"))
+
+
+def test_each_of_two_modules_under_one_name_counts(code):
+    """`import a.b` beside `import a.c`, and a stand-in for what is not there."""
+    plugin = PLUGIN.replace(
+        "from helpers import shade", "try:\n    from fast import shade\nexcept ImportError:\n    from helpers import shade"
+    )
+    other = PLUGIN.replace(
+        "from helpers import shade", "try:\n    from helpers import shade\nexcept ImportError:\n    from fast import shade"
+    )
+    for each in (plugin, other):
+        assert code(each) != code(each, HELPERS.replace("level / 2", "level / 3"))
+
+
+def test_how_a_backbone_makes_features_counts_for_what_uses_one():
+    names = [METHODS.create(name) for name in ("lgm", "random")]
+    folds = ("ddbench.core.folding", "_fold")
+    found = [definitions(type(each).__module__, _HANDED if each.uses_backbone else ()) for each in names]
+    assert [folds in each for each in found] == [True, False]
+    assert ("ddbench.core.bank", "FeatureBank") not in found[0]
+
+
+SOURCE = r'''
+"""Every kind of thing that versions of Python have written differently."""
+from __future__ import annotations
+
+@decorated(1)
+class A(B, metaclass=M):
+    x: int = 1
+    y: ClassVar[dict[str, "A"]] = {**z, "a": [*b, 1]}
+
+    async def f(self, /, a: int, *b, c=None, **d) -> None:
+        """Words."""
+        assert a, f"{a!r:>{c}.2f}{b['k']}{a=} {a:}"
+        raise ValueError(f"{a}") from error
+
+def g(a, b="caf\u00e9 \U0001f600"):
+    match a:
+        case [1, *rest] if rest:
+            return lambda x, *, y=(1, 2): x[1:2, ..., *rest]
+        case {"k": A(x=1) | None as v}:
+            return None
+    try:
+        with open(a) as c, d:
+            yield from c
+    except* OSError:
+        return -1e-05, 1j, b"\x00", not a, a @ b, a if b else c, (w := 1), {i async for i in a}, "a" "b" f"{a}" "c"
+'''
+
+
+def test_one_source_has_one_digest_in_every_python():
+    """The digest stands here, so that each interpreter that runs the tests is compared with all others."""
+    text = text_of(normalised(ast.parse(SOURCE)))
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "20a371b57d00b7da"
+    assert text.isascii()
 
 
 def test_of_the_project_what_moves_pixels_counts():

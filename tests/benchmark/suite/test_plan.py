@@ -11,6 +11,7 @@ from PIL import Image
 from ddbench.benchmark.suite.cell import blank_record, record_key
 from ddbench.benchmark.suite.plan import device_kind, each_once, outline, plan
 from ddbench.benchmark.suite.suite import suite
+from ddbench.core.backbone import BACKBONES
 from ddbench.core.data import DATASETS
 from ddbench.core.errors import UserError
 
@@ -163,6 +164,26 @@ def test_names_of_the_suites_own_are_in_cells_and_records(fake_plugins):
     assert blank_record(second, second.evaluations[0], "ok")["display"] == {"fake_net[seed=1]": "one"}
     with pytest.raises(UserError, match="the name 'one' stands for two specs"):
         suite(methods=["fake"], backbones=[named, {"name": "one", "spec": "fake_net"}])
+
+
+def test_backbones_that_a_method_names_are_part_of_what_a_set_is(planned, monkeypatch):
+    """By their weights, also inside a method that a parameter names."""
+    specs = ["duet[steps=1,also=fake_net]", "neighbors[of=duet[also=fake_net]]", "clpdd[steps=1]"]
+
+    def hashes():
+        return [cell.cell_hash for cell in planned(specs, ["mini_vit_mae"])]
+
+    before = hashes()
+    net = BACKBONES.get("fake_net")
+    load = net.load
+
+    def other(self):
+        backbone = load(self)
+        backbone.spec = dataclasses.replace(backbone.spec, sha256="of other weights")
+        return backbone
+
+    monkeypatch.setattr(net, "load", other)
+    assert [old == new for old, new in zip(before, hashes(), strict=True)] == [False, False, True]
 
 
 def test_ten_thousand_cells_are_planned_in_seconds(fake_plugins):
