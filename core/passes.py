@@ -21,6 +21,8 @@ USUAL = 256  # views per pass: past the point where larger passes gain speed on 
 
 _CPU_BYTES = 1 << 30  # of activations in a pass on the CPU: past it a larger one gains nothing, and peaks are compared
 _CPU_SHARE = 0.5  # of the memory that is free
+_CGROUPS, _OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+_CACHED = ("active_file", "inactive_file")  # lines of memory.stat
 
 
 def cpu_chunk(bytes_per_view: float) -> int:
@@ -35,11 +37,7 @@ def free_memory() -> float:
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         found.append(1024 * float(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))))
-    with contextlib.suppress(OSError, ValueError):
-        group = Path("/sys/fs/cgroup")
-        limit = (group / "memory.max").read_text().strip()
-        if limit != "max":
-            found.append(float(limit) - float((group / "memory.current").read_text()))
+    found += [_free_in(group) for group in _cgroups()]
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
@@ -48,6 +46,26 @@ def free_memory() -> float:
             taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
             found.append(float(limit - taken))
     return max(0.0, min(found))
+
+
+def _cgroups() -> list[Path]:
+    """The folders of the cgroup (version 2) of this process and of those around it, whose limits all hold."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = _OWN_CGROUP.read_text().splitlines()
+        own = _CGROUPS / next(line[3:] for line in lines if line.startswith("0::")).lstrip("/")
+        return [_CGROUPS, *(folder for folder in (own, *own.parents) if folder.is_relative_to(_CGROUPS) and folder != _CGROUPS)]
+    return [_CGROUPS]
+
+
+def _free_in(group: Path) -> float:
+    """Bytes up to the limit of a cgroup; cached files count as used there, and are given up for who needs the memory."""
+    with contextlib.suppress(OSError, ValueError):
+        limit = (group / "memory.max").read_text().strip()
+        if limit != "max":
+            used = float((group / "memory.current").read_text())
+            lines = [line.split() for line in (group / "memory.stat").read_text().splitlines()]
+            return float(limit) - used + sum(float(value) for name, value in lines if name in _CACHED)
+    return math.inf
 
 
 def given_chunk() -> int | None:

@@ -89,7 +89,7 @@ class LiveBatches:
         self.generator = self.run.generator("real views")  # orders and views
         self.epoch = self.run.generator("real epoch")  # where `generator` stood when the epoch began
         self.noise = self.run.generator("real noise", self.run.device)
-        self._unread: tuple[Tensor, Readback] | None = None  # images of a step, and whether their features are finite
+        self._unread: tuple[int, Tensor, Readback] | None = None  # a step, its images, and whether their features are finite
         self.fits = PassSize(self.run.chunk_size)
         self.reader = ReadAhead(self.split.images, self.run.device)
 
@@ -112,10 +112,9 @@ class LiveBatches:
         """Raise `UserError` for features that are not finite; on a GPU, which does not wait for the host, those of the step
         before, and at the first step its own."""
         finite = Readback(features.isfinite().all(1))
-        due = [(batch, finite)] if self._unread is None or not features.is_cuda else [self._unread]
-        self._unread = batch, finite
-        for images, flags in due:
-            refuse(images[~flags.value()], len(images), f"augmented real images of step {step + 1}", self.backbone)
+        last, self._unread = self._unread, (step, batch, finite)
+        at, images, flags = last if last is not None and features.is_cuda else self._unread
+        refuse(images[~flags.value()], len(images), f"augmented real images of step {at + 1}", self.backbone)
 
     def _batch(self, step: int) -> Tensor:
         """Indices of a step's images; begins an epoch where it is due."""

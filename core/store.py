@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 
@@ -60,16 +60,19 @@ class ArrayStore:
         file = self._file(key)
         if not os.path.lexists(file):
             return None
+        seen = None
         try:
-            array = np.lib.format.open_memmap(file, mode="r")
-            fault = _fault(file, array)
-        except (OSError, ValueError) as error:
-            return self._discard(file, f"cannot be read: {' '.join(str(error).split())}")
+            with file.open("rb") as opened:  # what is put in its place meanwhile is another file
+                seen = os.fstat(opened.fileno())
+                array = _mapped(opened)
+                fault = _fault(opened, seen, array)
+        except (OSError, ValueError, LookupError) as error:
+            return self._discard(file, seen, f"cannot be read: {' '.join(str(error).split())}")
         if fault is None and shape is not None and array.shape != shape:
             fault = f"has the shape {array.shape} where {shape} is expected"
         if fault is None and dtype is not None and array.dtype != dtype:
             fault = f"holds {array.dtype} where {np.dtype(dtype)} is expected"
-        return array if fault is None else self._discard(file, fault)
+        return array if fault is None else self._discard(file, seen, fault)
 
     @contextlib.contextmanager
     def create(self, key: str, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[np.memmap]:
@@ -102,14 +105,12 @@ class ArrayStore:
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(OSError):
                 file.parent.mkdir(parents=True, exist_ok=True)
-                opened = stack.enter_context(file.open("w"))
-                if fcntl is not None:
-                    fcntl.flock(opened, fcntl.LOCK_EX)
+                stack.enter_context(_held(file))
             try:
                 yield
             finally:
                 with contextlib.suppress(OSError):
-                    file.unlink()  # whoever waits for it looks for the entry, finds it, and makes nothing
+                    file.unlink()  # while it is held; whoever waits for it finds the entry, or takes a new file
 
     def meta(self, key: str) -> dict[str, Any]:
         """The facts noted beside `key`, empty where there are none."""
@@ -134,10 +135,12 @@ class ArrayStore:
     def _file(self, key: str) -> Path:
         return self.root / key[:2] / f"{key}.npy"
 
-    def _discard(self, file: Path, fault: str) -> None:
-        """Throw away what is in the place of an entry, so that it is made again."""
+    def _discard(self, file: Path, seen: os.stat_result | None, fault: str) -> None:
+        """Throw away what is in the place of an entry, so that it is made again; `seen`: the file that has the fault."""
         _log.warning("cache entry %s %s; it is thrown away and made again", file, fault)
         with contextlib.suppress(OSError):  # in a folder that cannot be written: making it again says so
+            if seen is not None and not os.path.samestat(seen, file.stat()):
+                return  # somebody has made it again
             shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink()
 
     @contextlib.contextmanager
@@ -152,18 +155,42 @@ class ArrayStore:
             raise UserError(f"cannot write the cache folder {self.root}: {reason}; {cure}") from error
 
 
-def _fault(file: Path, array: np.memmap) -> str | None:
+def _held(file: Path) -> IO[bytes]:
+    """The file, locked, and no other than the one that lies there: its holder before may have removed it."""
+    while True:
+        opened = file.open("wb")
+        try:
+            if fcntl is None:
+                return opened
+            fcntl.flock(opened, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(opened.fileno()), file.stat()):
+                    return opened
+        except BaseException:
+            opened.close()
+            raise
+        opened.close()
+
+
+def _mapped(opened: IO[bytes]) -> np.memmap:
+    """The array of an open .npy file, as `np.load` maps it. Raises `ValueError` and the like for other files."""
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    shape, fortran, dtype = read[np.lib.format.read_magic(opened)](opened)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects")
+    return np.memmap(opened, dtype, "r", opened.tell(), shape, "F" if fortran else "C")
+
+
+def _fault(opened: IO[bytes], seen: os.stat_result, array: np.memmap) -> str | None:
     """What is wrong with an entry, or None. A file is read through once in a process."""
-    seen = file.stat()
-    known = (str(file), seen.st_ino, seen.st_size, seen.st_mtime_ns)
+    known = (opened.name, seen.st_ino, seen.st_size, seen.st_mtime_ns)
     if known in _compared:
         return None
     if seen.st_size != array.offset + array.nbytes + _TRAILER:
         return "is truncated, or from an earlier version of ddbench"
-    with file.open("rb") as opened:
-        opened.seek(-_TRAILER, os.SEEK_END)
-        if opened.read() != _MARK + b"%08x" % checksum(array):
-            return "is damaged: its content is not what was written"
+    opened.seek(-_TRAILER, os.SEEK_END)
+    if opened.read() != _MARK + b"%08x" % checksum(array):
+        return "is damaged: its content is not what was written"
     _compared.add(known)
     return None
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from ddbench.core import passes
 from ddbench.core.engine import FeatureEngine, even_chunk, saved_bytes
 from ddbench.core.images import Pixels, Pyramid
 from ddbench.core.passes import cpu_chunk, free_memory
@@ -238,6 +239,28 @@ def test_on_the_cpu_a_chunk_is_as_small_as_memory_asks_for(monkeypatch, backbone
         assert (engine.chunk, engine.chunks) == (chunk, [chunk])
     monkeypatch.undo()
     assert cpu_chunk(20 * 2**20) == 32  # MobileNetV2 at 96 pixels: 1 GiB of activations, not 256 views
+    assert free_memory() > 0
+
+
+def test_cached_files_are_no_used_memory_and_limits_around_the_own_group_hold(monkeypatch, tmp_path):
+    """A cgroup counts the pages of files that were read: a bank of 90 of 100 MB leaves memory for passes."""
+    group = tmp_path / "user" / "job"
+    group.mkdir(parents=True)
+    (tmp_path / "own").write_text("1:name=systemd:/other\n0::/user/job\n")
+    monkeypatch.setattr(passes, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(passes, "_OWN_CGROUP", tmp_path / "own")
+
+    def limit(folder, most):
+        (folder / "memory.max").write_text(f"{most}\n")
+        (folder / "memory.current").write_text("95000000\n")
+        (folder / "memory.stat").write_text("anon 5000000\nfile 90000000\ninactive_file 70000000\nactive_file 20000000\n")
+
+    limit(group, 100_000_000)
+    assert free_memory() == 95_000_000
+    limit(group.parent, 98_000_000)
+    assert free_memory() == 93_000_000
+    limit(group.parent, "max")
+    limit(group, "max")
     assert free_memory() > 0
 
 

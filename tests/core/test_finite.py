@@ -59,6 +59,31 @@ def test_a_gpu_in_bfloat16_is_told_of_float32(broken, monkeypatch):
     assert cure(broken) == "set DDBENCH_PRECISION=float32, or use another backbone"
 
 
+class OnGPU(torch.Tensor):
+    is_cuda = True
+
+
+def test_a_gpu_that_is_a_step_ahead_is_told_of_the_step_that_was_wrong(backbone, data, run, monkeypatch):
+    """There a step's features are looked at when those of the next are queued."""
+    live = LiveBatches(backbone, data.train, FLIP, 4, run)
+    monkeypatch.setattr("ddbench.core.real.Readback", Waiting)
+    images, good = torch.arange(4), torch.ones(4, 3)
+    bad = good.clone()
+    bad[2, 1] = float("nan")
+    live._check(4, images, good.as_subclass(OnGPU))
+    live._check(5, images, bad.as_subclass(OnGPU))
+    with pytest.raises(UserError, match=r"1 of 4 augmented real images of step 6 \(indices from 0: 2\)"):
+        live._check(6, images, good.as_subclass(OnGPU))
+
+
+class Waiting:
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+    def value(self):
+        return self.tensor.as_subclass(torch.Tensor)
+
+
 def test_live_batches_and_sets_refuse_them(broken, some_dark, run):
     live = LiveBatches(broken, some_dark.train, FLIP, 48, run)
     with pytest.raises(UserError, match="not finite for 4 of 48 augmented real images of step 1"):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -285,3 +286,62 @@ def test_two_processes_that_need_one_entry_wait_for_one_computation(tmp_path):
     asking = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     assert sorted(process.communicate()[0] for process in asking) == ["", "", "made\n"]
     assert not list(tmp_path.rglob("*.making"))
+
+
+def test_a_reader_keeps_the_file_that_it_opened(store, monkeypatch):
+    """A writer that puts another file in the place while the old one is read: the reader gets all of the old, and neither is
+    thrown away."""
+    write(store)
+    real = module._mapped
+
+    def replaced_meanwhile(opened):
+        found = real(opened)
+        write(store, np.ones((50, 50), np.float32))
+        return found
+
+    monkeypatch.setattr(module, "_mapped", replaced_meanwhile)
+    np.testing.assert_array_equal(store.get(KEY), VALUES)
+    monkeypatch.setattr(module, "_mapped", real)
+    assert store.get(KEY).shape == (50, 50)
+
+
+def test_a_damaged_file_that_was_made_again_meanwhile_is_left_alone(store, monkeypatch):
+    write(store)
+    file = store.root / "ab" / f"{KEY}.npy"
+    file.write_bytes(file.read_bytes()[:-1] + b"g")
+    real = module._fault
+
+    def made_meanwhile(*args):
+        found = real(*args)
+        write(store)
+        return found
+
+    monkeypatch.setattr(module, "_fault", made_meanwhile)
+    assert store.get(KEY) is None
+    monkeypatch.setattr(module, "_fault", real)
+    np.testing.assert_array_equal(store.get(KEY), VALUES)
+
+
+@pytest.mark.skipif(module.fcntl is None, reason="needs flock")
+def test_after_a_block_that_made_nothing_one_holds_the_lock_at_a_time(store):
+    """The file is removed while others wait for it; they must not hold what is no longer there beside a newcomer."""
+    inside, most = [], []
+
+    def make(seconds):
+        with store.lock(KEY):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(seconds)
+            inside.pop()
+
+    waiting = [threading.Thread(target=make, args=(0.2,)) for _ in range(3)]
+    with store.lock(KEY):
+        waiting[0].start()
+        waiting[1].start()
+        time.sleep(0.1)
+    time.sleep(0.1)  # one of them has it now
+    waiting[2].start()
+    for thread in waiting:
+        thread.join()
+    assert most == [1, 1, 1]
+    assert files(store) == []
