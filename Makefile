@@ -12,7 +12,7 @@ PAPER   = $(wildcard suites/$(TABLE).yaml suites/$(TABLE)-*.yaml)
 TABLES  = $(patsubst suites/%.yaml,%,$(wildcard suites/lgm-*.yaml suites/mkdt-*.yaml suites/krrst-*.yaml suites/clpdd-imagenet*.yaml))
 SETUP   = $(firstword $(PYTHON) python3) .ci/install.py
 
-.PHONY: help install bench paper test regress faults perf perf-gpu pretrain lint check site clean build/tree
+.PHONY: help install bench paper test regress faults perf perf-gpu pretrain tables lint check site clean build/tree
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1@\2/p' $(MAKEFILE_LIST) | column -s @ -t 2>/dev/null || grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ perf-gpu: build/tree ## the same with ViT-B on one GPU, at most 10 minutes: need
 
 pretrain: $(ENV) ## train an embedded backbone again: NAME=mini_vit_mae DATA='arrays[path=cifar100]' OUT=DIR ARGS= (docs/backbones.md)
 	@PYTHONPATH='$(CURDIR)/tools' $(RUN) pretrain '$(NAME)' -d $(foreach spec,$(DATA),'$(spec)') --out '$(or $(OUT),build/zoo)' $(ARGS)
+
+tables: $(ENV) ## renew the tables and figures of the documents from results/reference: ARGS=--check
+	@PYTHONPATH='$(CURDIR)/tools' $(RUN) doc_blocks $(ARGS)
 
 site: build/docs ## the documentation as a site in build/site
 	@NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet

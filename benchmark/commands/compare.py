@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 def add(commands) -> None:
     parser = command(commands, "compare", main, "list every cell that got worse than a reference run; exits 1 if any did")
-    parser.add_argument("reference", type=Path, metavar="REFERENCE", help="folder of the reference run")
-    parser.add_argument("run", type=Path, metavar="DIR", help="folder of the run to judge")
+    parser.add_argument("reference", type=Path, metavar="REFERENCE", help="run folder or bundle of the reference")
+    parser.add_argument("run", type=Path, metavar="DIR", help="run folder or bundle to judge")
     parser.add_argument("--time-ratio", type=float, metavar="R", help="fail if distilling takes more than R times as long")
     parser.add_argument("--memory-ratio", type=float, metavar="R", help="fail if the peak grows to more than R times")
 
 
 def main(args: argparse.Namespace) -> int:
-    from ..records.records import load_records
+    from ..records.bundle import read_records
     from ..records.regression import compare
 
     limits = {"time_ratio": args.time_ratio, "memory_ratio": args.memory_ratio}
-    result = compare(load_records([args.reference]), load_records([args.run]), **limits)
+    result = compare(read_records([args.reference]), read_records([args.run]), **limits)
     for line in lines(result.differences):
         print(line)
     for note in result.notes:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ._shared import add_plugins, command, load_plugins
-from .report import curves_of, read, real_methods
+from .report import curves_of, real_methods
 
 KINDS = ("pareto", "transfer", "curve", "gallery")
 
@@ -25,9 +25,10 @@ def main(args: argparse.Namespace) -> int:
     if args.kind == "gallery":
         print(_gallery(args.folders, args.out))
         return 0
+    from ..records.bundle import read_records
     from ..report.plot import figure
 
-    records = read(args.folders)
+    records = read_records(args.folders)
     curves = curves_of(args.folders, records) if args.kind == "curve" else ()
     print(figure(records, args.kind, args.out, protocol=args.protocol, real_methods=real_methods(records), curves=curves))
     return 0

@@ -20,10 +20,11 @@ def add(commands) -> None:
 
 def main(args: argparse.Namespace) -> int:
     load_plugins(args.plugin)
+    from ..records.bundle import read_records
     from ..report.names import display_names, short_names
     from ..report.page import page
 
-    records = read(args.folders)
+    records = read_records(args.folders)
     fields = ("method_spec", "distill_backbone", "dataset")
     names, _ = short_names([r[name] for r in records for name in fields if r[name]], display_names(records))
     strips, curves, notes = ([], [], []) if args.no_images else pictures(args.folders, names)
@@ -43,19 +44,6 @@ def main(args: argparse.Namespace) -> int:
         raise UserError(f"cannot write {args.out}: {error.strerror}; choose another -o") from None
     print(f"{args.out}: {len(records)} records, {len(strips)} sets with images, {args.out.stat().st_size / 2**20:.1f} MiB")
     return 0
-
-
-def read(folders: list[Path]) -> list[dict[str, Any]]:
-    """The records of run folders, record files and bundles, one per configuration."""
-    from ..records.bundle import read_bundle
-    from ..records.records import load_records
-
-    bundles = [path for path in folders if path.is_file() and path.suffix in (".json", ".gz")]
-    runs = [path for path in folders if path not in bundles]
-    held = {r["config_hash"]: r for r in (load_records(runs) if runs else [])}
-    for bundle in bundles:
-        held |= {r["config_hash"]: r for r in read_bundle(bundle)}
-    return list(held.values())
 
 
 def real_methods(records: list[dict]) -> list[str]:

@@ -11,7 +11,7 @@ FORMATS = ("text", "md", "csv", "latex", "json")
 
 def add(commands) -> None:
     parser = command(commands, "table", main, "print the tables of stored runs")
-    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="run folders (or records.jsonl files)")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="run folders, records.jsonl files or bundles")
     parser.add_argument("--metric", choices=METRICS, help="default: top1; summary where columns of it are asked for")
     parser.add_argument("--versus", metavar="METHOD", help="paired differences to this method, with 95 %% intervals")
     parser.add_argument("--methods", action="append", metavar="M,...", help="only these: names, specs, or a part with *")
@@ -38,13 +38,13 @@ def add(commands) -> None:
 def main(args: argparse.Namespace) -> int:
     load_plugins(args.plugin)
     from ...core.errors import UserError
-    from ..records.records import load_records
+    from ..records.bundle import read_records
     from ..report import render
     from ..report.choose import chosen, parts
 
     if args.versus and args.metric:
         raise UserError("--versus compares top-1; leave --metric out")
-    records = load_records(args.folders)
+    records = read_records(args.folders)
     if args.data:
         held = sorted({str(record["dataset_fingerprint"])[:12] for record in records})
         records = [record for record in records if str(record["dataset_fingerprint"]).startswith(args.data)]

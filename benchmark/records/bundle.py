@@ -17,7 +17,7 @@ from typing import Any
 from ...core.errors import UserError, shown
 from ...core.registries import PROTOCOLS
 from .fields import fault
-from .records import FILE, SCHEMA, append_record, jsonable, load_records
+from .records import FILE, SCHEMA, append_record, jsonable, load_records, newest
 from .regression import cell_name
 from .run_folder import locked, prepare
 
@@ -105,6 +105,16 @@ def read_bundle(file: Path) -> list[dict[str, Any]]:
         if record["schema"] != SCHEMA:
             raise UserError(f"{file}: record schema {record['schema']}, this version of ddbench reads {SCHEMA}; rerun it")
     return records
+
+
+def read_records(paths: Sequence[Path]) -> list[Record]:
+    """Records of run folders, `records.jsonl` files and bundles (.json, .json.gz) alike, as `load_records` chooses them."""
+    return newest(
+        read_bundle(path) if path.suffix in _BUNDLES and not path.is_dir() else load_records([path]) for path in paths
+    )
+
+
+_BUNDLES = (".json", ".gz")
 
 
 def _content(file: Path) -> bytes:

@@ -8,7 +8,7 @@ import errno
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,14 @@ def load_records(paths: Sequence[Path]) -> list[dict[str, Any]]:
     by several states of its code, those of the code that ran last stay. Raises `UserError` for a path without
     records, a corrupt line before the last one, or a schema that this version does not know.
     """
+    return newest(_read(_file(Path(path))) for path in paths)
+
+
+def newest(sources: Iterable[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Of the records of several folders or bundles, those that `load_records` gives."""
     latest: dict[str, dict[str, Any]] = {}
-    for path in paths:
-        for record in _of_last_code(_read(_file(Path(path)))):
+    for records in sources:
+        for record in _of_last_code(records):
             known = latest.get(record["config_hash"])
             if known is None or record["status"] == "ok" or known["status"] != "ok":
                 latest[record["config_hash"]] = record
