@@ -14,7 +14,19 @@ from .sets import DistilledSet
 Origin = Literal["released code", "re-derived", "ours", "baseline"]
 
 
-class Method:
+class _Mirroring:
+    """What methods and protocols tell of mirrored images."""
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether it mirrors images even where the data says that mirrored ones do not keep their class; records say so.
+
+        Here by what a parameter `augment` names; `auto` follows the data.
+        """
+        return "flip" in str(getattr(self, "augment", "")).split("+")
+
+
+class Method(_Mirroring):
     """A distillation method: a frozen dataclass whose fields are its parameters.
 
         @METHODS.register("clpdd")
@@ -80,7 +92,7 @@ class Evaluation:
         return sum(self.top1_per_seed) / len(self.top1_per_seed)
 
 
-class Protocol:
+class Protocol(_Mirroring):
     """An evaluation protocol: a frozen dataclass whose fields are its parameters.
 
     An edited protocol is run again, as an edited method is. `version` rises where the numbers of older code must not stand in

@@ -60,6 +60,21 @@ def _readable(text: str) -> str:
 
 
 Augment = Annotated[str, AfterValidator(_readable)]  # a parameter that `View.parse` reads, checked when it is given
+AUTO = "auto"
+
+
+def augmentation(asked: str, mirror: bool) -> str:
+    """What `auto` means on data whose mirrored images keep their class (`ImageData.mirror`), or do not; else `asked`."""
+    if asked != AUTO:
+        return asked
+    return "flip+crop" if mirror else "crop"
+
+
+def _readable_or_auto(text: str) -> str:
+    return text if text == AUTO else _readable(text)
+
+
+AutoAugment = Annotated[str, AfterValidator(_readable_or_auto)]  # the same, or `auto`: what `augmentation` says
 
 
 @dataclass(frozen=True)

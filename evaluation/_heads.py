@@ -63,9 +63,14 @@ def train_heads(
             loss.backward()
             adam.step()
             progress(step := step + 1, steps, None)
-    if not (weight.isfinite().all() and bias.isfinite().all()):
-        raise Diverged("the weights of the linear probe are not finite: features are not finite, or lr is too high")
-    return weight.detach(), bias.detach()
+    return all_finite((weight.detach(), bias.detach()), "linear probe")
+
+
+def all_finite(trained: tuple[Tensor, Tensor], what: str) -> tuple[Tensor, Tensor]:
+    """Weights and biases as they are. Raises `Diverged` where one is NaN or infinite."""
+    if not all(each.isfinite().all() for each in trained):
+        raise Diverged(f"the weights of the {what} are not finite: features are not finite, or lr is too high")
+    return trained
 
 
 def head_hits(heads: tuple[Tensor, Tensor], features: Tensor, labels: Tensor, tops: tuple[int, ...]) -> Tensor:

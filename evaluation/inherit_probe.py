@@ -22,7 +22,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..core.backbone import BACKBONES, Backbone
+from ..core.backbone import Backbone
 from ..core.bank import feature_facts
 from ..core.data import ImageData
 from ..core.errors import UserError
@@ -35,7 +35,7 @@ from ..core.store import Rows
 from ..core.transfer import to_device
 from ..core.views import Augment, View
 from ._features import set_features
-from ._heads import ProbeRecipe
+from ._heads import ProbeRecipe, all_finite
 from .linear_probe import Heads, LinearProbe, seed_streams, test_accuracy
 
 
@@ -66,7 +66,7 @@ def train_projectors(
             adam.zero_grad()
             error.square().mean((1, 2)).sum().backward()
             adam.step()
-    return weight.detach(), bias.detach()
+    return all_finite((weight.detach(), bias.detach()), "projector")
 
 
 def _rows(features: Tensor, indices: Tensor, device: torch.device) -> Tensor:
@@ -101,7 +101,7 @@ class InheritProbe(Protocol):
 
     def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:
         """Raises `UserError` where the distil backbone's weights are not those that the set names."""
-        distil = distil_backbone(dset).to(run.device)
+        distil = distil_backbone(dset, run).to(run.device)
         head = full_head(distil, data, run)
         copies = min(self.epochs, max(self.min_views, self.view_budget // len(dset)))
         view = View.parse(self.augment)
@@ -116,10 +116,10 @@ class InheritProbe(Protocol):
         return test_accuracy(through(projectors, head), backbone, data, dset, run)
 
 
-def distil_backbone(dset: DistilledSet) -> Backbone:
+def distil_backbone(dset: DistilledSet, run: Run) -> Backbone:
     """The backbone that the set says it was distilled with."""
     name, card = dset.provenance["distill_backbone"], dset.provenance.get("distill_backbone_spec")
-    backbone = BACKBONES.create(name).load()
+    backbone = run.backbone_of(name)
     if card is not None and card["sha256"] != backbone.spec.sha256:
         raise UserError(f"the set was distilled with other weights of {name} than are there now; name the weights it had")
     return backbone
@@ -131,7 +131,7 @@ def full_head(backbone: Backbone, data: ImageData, run: Run) -> tuple[Tensor, Te
     An entry of the feature bank: one training serves every set that this backbone distilled.
     """
     probe, full, dim = LinearProbe(seeds=1), real_set(data, torch.arange(len(data.train)), copy=False), backbone.spec.dim
-    view, copies = View.parse(probe.augment), probe.views_per_image(len(full), probe.full_epochs)
+    view, copies = probe.view_on(data), probe.views_per_image(len(full), probe.full_epochs)
     facts = {
         "entry": "full-data head",
         "features": feature_facts(backbone, data, "train", view, copies, 0),

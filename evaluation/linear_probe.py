@@ -23,7 +23,7 @@ from ..core.real import resident
 from ..core.run import Run
 from ..core.sets import DistilledSet
 from ..core.transfer import to_device
-from ..core.views import Augment, View, apply, sample
+from ..core.views import Augment, AutoAugment, View, apply, augmentation, sample
 from ._evaluation import judged
 from ._features import class_targets, no_class_targets, set_features
 from ._heads import FeaturesAt, ProbeRecipe, accuracies, head_hits, new_heads, train_heads
@@ -76,7 +76,7 @@ class LinearProbe(Protocol):
     full_epochs: Count = 100  # for the full data, as in LGM's released code
     batch: Count = 100  # full batch for smaller sets
     seeds: Count = 5
-    augment: Augment = "flip+crop"
+    augment: AutoAugment = "auto"  # none, or flip, crop, noise joined by +; auto: flip+crop as the data bears it
     view_budget: Count = 6_000  # views computed in all; small sets see a new view every epoch
     min_views: Count = 4  # views per image for sets that are larger than the budget
     shared_views: bool = True  # one pool of views for all probe seeds; false: one for each, at as many times the cost
@@ -88,12 +88,15 @@ class LinearProbe(Protocol):
         """Distinct views of each of n images; epoch e sees view e modulo this number."""
         return min(epochs, max(self.min_views, self.view_budget // n))
 
+    def view_on(self, data: ImageData) -> View:
+        return View.parse(augmentation(self.augment, data.mirror))
+
     def evaluate(self, backbone: Backbone, data: ImageData, dset: DistilledSet, *, run: Run) -> Evaluation:
         return test_accuracy(self.heads(backbone, data, dset, run), backbone, data, dset, run)
 
     def heads(self, backbone: Backbone, data: ImageData, dset: DistilledSet, run: Run) -> Heads:
         """One trained head per probe seed, for features as they are."""
-        copies, view = self.views_per_image(len(dset), self.epochs_on(dset)), View.parse(self.augment)
+        copies, view = self.views_per_image(len(dset), self.epochs_on(dset)), self.view_on(data)
         seeds = [None] if self.shared_views else range(self.seeds)
         views = [set_features(backbone, data, dset, run, view=view, copies=copies, probe_seed=seed) for seed in seeds]
         return self.heads_on(views, backbone, dset, run)

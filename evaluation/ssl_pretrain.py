@@ -85,6 +85,10 @@ class SSLPretrain(Protocol):
     def judging_data(self) -> str | None:
         return self.target
 
+    @property
+    def mirrors(self) -> bool:
+        return self.readout == "finetune"
+
     def supports(self, dset: DistilledSet) -> str | None:
         if len(dset) and dset.target_kind != "teacher_features":
             return f"the set has {dset.target_kind or 'labels only'}; pre-training needs teacher features as targets"

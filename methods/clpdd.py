@@ -31,7 +31,7 @@ from ..core.optimise import Schedule, optimise
 from ..core.params import Count, Natural, NonNegative, Positive
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
-from ..core.views import Augment
+from ..core.views import AutoAugment, augmentation
 from ._probes import Outer, Probes
 from ._synthetic import Init, refuse_growth_from_images, starting_images
 
@@ -50,7 +50,7 @@ class CLPDD(Method):
     plain: NonNegative = 4.0  # weight of the centre-view probe beside the other one; 0: augmented copies only
     bias: bool = True  # constant feature beside the backbone's
     init: Init = "centroid"  # start from real images, those that `kmeans` picks (IPC 1: `centroids`); or noise
-    augment: Augment = "flip+crop"  # views of the copies: none, or flip, crop, noise joined by +
+    augment: AutoAugment = "auto"  # of the copies: none, or flip, crop, noise joined by +; auto: flip+crop as the data bears it
     copies: Count = 2  # augmented copies of each image per step; none with augment=none
     steps: Count = 350
     lr: Positive = 0.05  # Adam, on the pyramid of the images (LGM section 3.2)
@@ -60,14 +60,15 @@ class CLPDD(Method):
     def __post_init__(self) -> None:
         refuse_growth_from_images(self.init, self.grow_every)
 
-    @property
-    def probes(self) -> Probes:
-        return Probes(self.tau, self.lam, self.lam_copies, self.plain, self.augment, self.copies, self.bias, self.outer)
+    def probes_on(self, data: ImageData) -> Probes:
+        augment = augmentation(self.augment, data.mirror)
+        return Probes(self.tau, self.lam, self.lam_copies, self.plain, augment, self.copies, self.bias, self.outer)
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         images = starting_images(backbone, data, ipc, run, init=self.init, growing=self.grow_every > 0)
-        engine = FeatureEngine(backbone, self.probes.views(), run.chunk_size)
-        objective_on = self.probes.objectives(backbone, data, ipc, self.real_batch, run)
+        probes = self.probes_on(data)
+        engine = FeatureEngine(backbone, probes.views(), run.chunk_size)
+        objective_on = probes.objectives(backbone, data, ipc, self.real_batch, run)
         generator = run.generator("real batches")
         schedule = Schedule(self.steps, self.lr, self.grow_every)
         found = optimise(images, engine, lambda step: objective_on(generator), schedule, run)

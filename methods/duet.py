@@ -38,7 +38,7 @@ from ..core.registry import SpecOf
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
 from ..core.transfer import to_device
-from ..core.views import Augment
+from ..core.views import AutoAugment, augmentation
 from ._probes import Probes
 from ._synthetic import Init, starting_images
 
@@ -98,7 +98,7 @@ class Duet(Method):
     anchor: NonNegative = 20.0  # weight of the mean squared pixel distance to the images it starts from
     also: Annotated[str, SpecOf(BACKBONES, several=True)] = ""  # further backbones to distil with, joined by +
     init: Init = "centroid"  # start from real images, those that `kmeans` picks (IPC 1: `centroids`); or noise, with anchor=0
-    augment: Augment = "flip+crop"  # views of the copies: none, or flip, crop, noise joined by +
+    augment: AutoAugment = "auto"  # of the copies: none, or flip, crop, noise joined by +; auto: flip+crop as the data bears it
     copies: Count = 3  # augmented copies of each image per step; none with augment=none
     steps: Count = 300
     lr: Positive = 0.05  # Adam, on the pyramid of the images (LGM section 3.2); 0.01 for 10 images per class
@@ -108,15 +108,15 @@ class Duet(Method):
         if self.anchor and self.init == "noise":
             raise UserError("init=noise starts from no real image to anchor to: give anchor=0, or init=centroid")
 
-    @property
-    def probes(self) -> Probes:
-        return Probes(self.tau, self.lam, self.lam_copies, self.plain, self.augment, self.copies)
+    def probes_on(self, data: ImageData) -> Probes:
+        return Probes(self.tau, self.lam, self.lam_copies, self.plain, augmentation(self.augment, data.mirror), self.copies)
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         images = starting_images(backbone, data, ipc, run, init=self.init)
         backbones = [backbone, *(run.backbone_of(name).to(run.device) for name in split(self.also, "+"))]
-        engines = [FeatureEngine(each, self.probes.views(), run.chunk_size) for each in backbones]
-        draws = [self.probes.objectives(each, data, ipc, self.real_batch, run) for each in backbones]
+        probes = self.probes_on(data)
+        engines = [FeatureEngine(each, probes.views(), run.chunk_size) for each in backbones]
+        draws = [probes.objectives(each, data, ipc, self.real_batch, run) for each in backbones]
         generator = run.generator("real batches")
         anchor = self.anchor_on(images, run)
         schedule = Schedule(self.steps, self.lr)

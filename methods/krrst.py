@@ -160,6 +160,10 @@ class KRRST(Method):
     trial: ClassVar[dict[str, Any]] = {"student": "convnet[widths=4,norm=batch]", "size": 8, "pool": 2, "online": 3}
     cheap_start: ClassVar[dict[str, Any]] = {"online": 2}  # the networks of the pool start after one step each
 
+    @property
+    def mirrors(self) -> bool:
+        return self.real == "live"
+
     def supports(self, backbone: BackboneSpec | None, data: ImageData, ipc: int) -> str | None:
         return too_few(self.name, data, ipc * data.num_classes)
 

@@ -13,10 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.backbone import Backbone
-from ..core.data import ImageData, stage
+from ..core.data import ImageData, index_chunks, stage
+from ..core.encode import features_of
 from ..core.errors import Unsupported
+from ..core.finite import not_finite, refuse
 from ..core.method import METHODS, Method, Origin
 from ..core.params import AfterValidator, spec_string
+from ..core.passes import PassSize
 from ..core.registry import SpecOf
 from ..core.run import Run
 from ..core.sets import DistilledSet, existing_set, real_set
@@ -54,7 +57,7 @@ class Neighbors(Method):
         given = self.given_set(backbone, data, ipc, run)
         if given.labels is None or given.class_names != data.class_names:
             raise Unsupported(f"neighbours are sought within a class, and the set has no labels of the classes of {data.name}")
-        z = features_of(given, backbone, run)
+        z = centre_features(given, backbone, run)
         z_real = run.bank.features(backbone, data, "train")[0]
         return real_set(data, nearest_of_class(z, given.labels, z_real, data.train.labels))
 
@@ -68,10 +71,12 @@ class Neighbors(Method):
         return method.distill(backbone, data, ipc, run=run)
 
 
-@torch.no_grad()
-def features_of(dset: DistilledSet, backbone: Backbone, run: Run) -> Tensor:
-    """Centre-view features `(n, d)` of a set, on the CPU."""
-    spec = backbone.spec
-    chunks = torch.arange(len(dset)).split(run.chunk_size)
-    staged = (stage(dset.batch(indices).to(run.device), spec.stage_size) for indices in chunks)
-    return torch.cat([backbone(centre(images, spec.input_size)).float().cpu() for images in staged])
+def centre_features(dset: DistilledSet, backbone: Backbone, run: Run) -> Tensor:
+    """Centre-view features `(n, d)` of a set, on the CPU. Raises `UserError` where one is not finite."""
+    spec, size, found = backbone.spec, PassSize(run.chunk_size), []
+    for indices in index_chunks(len(dset), run.chunk_size):
+        staged = stage(dset.batch(indices).to(run.device), spec.stage_size)
+        found.append(features_of(backbone, centre(staged, spec.input_size), size).cpu())
+    z = torch.cat(found)
+    refuse(not_finite(z), len(z), "images of the set", backbone)
+    return z

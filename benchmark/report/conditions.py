@@ -1,5 +1,7 @@
 """Under which conditions the records of a table were made: device, machines, and whether timed cells shared a device."""
 
+from collections.abc import Iterator
+
 import pandas as pd
 
 from ..records.records import machine
@@ -12,7 +14,7 @@ def conditions(group: Frame, *, timed: bool) -> list[str]:
     devices = ", ".join(sorted({str(device) for device in group["device"].dropna()}))
     noticed = group.get("data_notes", [])
     notes = dict.fromkeys(note for held in noticed if isinstance(held, (list, tuple)) for note in held)
-    lines = [*(f"data: {note}" for note in notes), f"device: {devices or 'unknown'}", *other_code(group)]
+    lines = [*(f"data: {note}" for note in notes), *judging_notes(group), f"device: {devices or 'unknown'}", *other_code(group)]
     if timed:
         then = group["distill_environment"] if "distill_environment" in group else [None] * len(group)
         # a set that was used again brings the seconds of the machine that distilled it
@@ -22,6 +24,20 @@ def conditions(group: Frame, *, timed: bool) -> list[str]:
         if shared_device(group):
             lines.append("WARNING: cells ran at the same time on one device; their seconds are too long")
     return lines
+
+
+def judging_notes(group: Frame) -> Iterator[str]:
+    """What the numbers have to carry by their sets, methods and protocol, and which rows where it is not all of them."""
+    if "notes" not in group:
+        return
+    held = group[["method_spec", "notes"]].explode("notes").dropna()
+    for note, rows in held.groupby("notes", sort=False):
+        specs = rows["method_spec"].unique()
+        shown = ", ".join(specs[:_NAMED]) + f" and {len(specs) - _NAMED} more" * (len(specs) > _NAMED)
+        yield f"{note}" if len(rows) == len(group) else f"{shown}: {note}"
+
+
+_NAMED = 3  # rows that a note names
 
 
 def other_code(group: Frame) -> list[str]:

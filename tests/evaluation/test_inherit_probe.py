@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ddbench.core.backbone import BACKBONES
-from ddbench.core.errors import UserError
+from ddbench.core.errors import Diverged, UserError
 from ddbench.core.method import METHODS
 from ddbench.evaluation._heads import ProbeRecipe
 from ddbench.evaluation.inherit_probe import InheritProbe, full_head, new_projectors, through, train_projectors
@@ -104,6 +104,20 @@ def test_the_head_is_that_of_the_linear_probe_on_the_full_data_and_trained_once(
     torch.testing.assert_close(full_head(known, data, run), (weight[0], bias[0]))
     monkeypatch.setattr(LinearProbe, "heads_on", lambda *a: pytest.fail("trained again"))
     full_head(known, data, run)
+
+
+def test_projectors_that_are_not_finite_are_no_accuracy(backbone, data, run, known):
+    dset = of_narrow(METHODS.create("random").distill(None, data, 2, run=run), known.spec.sha256)
+    with pytest.raises(Diverged, match="the projector are not finite"):
+        dataclasses.replace(QUICK, base_lr=1e38).evaluate(backbone, data, dset, run=run)
+
+
+def test_the_run_lends_the_backbone_that_distilled(backbone, data, run, known, monkeypatch):
+    """A dry run lends a stand-in; nothing is loaded then."""
+    monkeypatch.setattr(BACKBONES, "create", lambda spec: pytest.fail(f"{spec} was loaded"))
+    lent = dataclasses.replace(run, backbone_of=lambda spec: known)
+    dset = of_narrow(METHODS.create("random").distill(None, data, 2, run=run), known.spec.sha256)
+    assert len(QUICK.evaluate(backbone, data, dset, run=lent).top1_per_seed) == 2
 
 
 def test_a_set_of_no_known_backbone_has_no_head_to_inherit(data, run):

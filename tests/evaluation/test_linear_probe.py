@@ -50,6 +50,14 @@ def test_strictly_independent_seeds_do_not_depend_on_how_many_there_are(backbone
     assert many.top1_per_seed[0] == one.top1_per_seed[0]
 
 
+@pytest.mark.parametrize(("augment", "flips"), [("auto", False), ("flip+crop", True)])
+def test_views_are_mirrored_only_where_the_data_bears_it_or_it_is_asked_for(augment, flips, data):
+    probe = LinearProbe(augment=augment)
+    assert probe.view_on(data) == View.parse("flip+crop")
+    assert probe.view_on(dataclasses.replace(data, mirror=False)) == View.parse("flip+crop" if flips else "crop")
+    assert probe.mirrors is flips
+
+
 @pytest.mark.parametrize("augment", ["flip+crop", "noise"])
 @pytest.mark.parametrize("method", ["random", "full"])
 def test_pools_of_different_seeds_are_different_views(method, augment, backbone, data, run):

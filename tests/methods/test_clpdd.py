@@ -29,22 +29,22 @@ def slow_outer_loss(z, y, z_real, y_real, lam, tau, num_classes):
     return sum(losses) / len(losses)
 
 
-def test_objective_is_the_bilevel_loss():
+def test_objective_is_the_bilevel_loss(data):
     generator = torch.Generator().manual_seed(0)
     z, z_real = (torch.randn(n, 7, generator=generator, dtype=torch.float64) for n in (6, 20))
     y, y_real = torch.tensor([0, 0, 1, 1, 2, 2]), torch.arange(20) % 3
     method = CLPDD(tau=0.3, lam=0.2, bias=False, augment="none")
     targets = F.one_hot(y, 3).double()
-    found = method.probes.loss(z[None], targets, z_real, y_real)
+    found = method.probes_on(data).loss(z[None], targets, z_real, y_real)
     torch.testing.assert_close(found, slow_outer_loss(z, y, z_real, y_real, 0.2, 0.3, 3))
 
 
-def test_copies_share_one_probe_and_the_centre_views_have_their_own():
+def test_copies_share_one_probe_and_the_centre_views_have_their_own(data):
     generator = torch.Generator().manual_seed(0)
     z, z_real = (torch.randn(size, generator=generator, dtype=torch.float64) for size in [(4, 3, 7), (20, 7)])
     y, y_real = torch.arange(3), torch.arange(20) % 3
     method = CLPDD(tau=0.3, lam=0.2, lam_copies=2.0, plain=0.5, copies=3, bias=False)
-    found = method.probes.loss(z, torch.eye(3, dtype=torch.float64), z_real, y_real)
+    found = method.probes_on(data).loss(z, torch.eye(3, dtype=torch.float64), z_real, y_real)
     centre = slow_outer_loss(z[0], y, z_real, y_real, 0.2, 0.3, 3)
     copies = slow_outer_loss(z[1:].flatten(0, 1), y.repeat(3), z_real, y_real, 2.0, 0.3, 3)
     torch.testing.assert_close(found, (copies + 0.5 * centre) / 1.5)
@@ -96,6 +96,17 @@ def test_chunks_do_not_change_the_result(backbone, data, run):
     torch.testing.assert_close(small.images, whole.images, rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("spec", "mirrored"), [("clpdd", False), ("duet", False), ("clpdd_paper", False), ("clpdd[augment=flip]", True)]
+)
+def test_what_the_data_does_not_bear_is_left_out_unless_asked_for(spec, mirrored, data):
+    method = METHODS.create(spec)
+    assert any(view.flip for view in method.probes_on(data).views())
+    views = method.probes_on(dataclasses.replace(data, mirror=False)).views()
+    assert any(view.flip for view in views) is mirrored
+    assert any(view.random for view in views)
+
+
 def test_bad_augmentation_is_one_line(backbone, data, run):
     with pytest.raises(UserError, match="unknown augmentation"):
         build(CLPDD, {"augment": "cutmix"}, "clpdd").distill(backbone, data, 1, run=run)
@@ -107,7 +118,7 @@ def test_the_papers_preset_is_one_probe_of_copies_from_noise(backbone, data, run
     one, other = (method.distill(backbone, data, 1, run=run) for method in (preset, spelt))
     assert torch.equal(one.images, other.images)
     assert (preset.origin, spelt.origin) == ("re-derived", "ours")
-    assert CENTRE not in preset.probes.views()
+    assert CENTRE not in preset.probes_on(data).views()
 
 
 def test_real_features_are_drawn_class_by_class(backbone, data, run, monkeypatch):

@@ -46,6 +46,21 @@ def test_a_set_of_other_classes_is_unsupported(backbone, data, run, tmp_path):
         Neighbors(folder=str(tmp_path / "set")).distill(backbone, data, 1, run=run)
 
 
+def test_features_of_the_set_that_are_not_finite_are_one_line(backbone, data, run, tmp_path):
+    real_set(data, torch.arange(3)).save(tmp_path / "set")
+    run.bank.features(backbone, data, "train")
+    backbone.network[-1] = torch.nn.Sequential(backbone.network[-1], Overflow())
+    with pytest.raises(UserError, match=r"not finite for 1 of 3 images of the set \(indices from 0: 1\)"):
+        Neighbors(folder=str(tmp_path / "set")).distill(backbone, data, 1, run=run)
+
+
+class Overflow(torch.nn.Module):
+    def forward(self, z):
+        z = z.clone()
+        z[1, 0] = float("inf")
+        return z
+
+
 @pytest.mark.parametrize(
     ("spec", "message"), [("neighbors[of=lgn]", "did you mean"), ("neighbors[folder=/nowhere]", "not a distilled set")]
 )

@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from ddbench.benchmark.cell.cell_run import CellRun
+from ddbench.benchmark.cell.cell_run import CellRun, mirror_notes
 from ddbench.benchmark.cell.distillation import checked
 from ddbench.benchmark.machine.in_use import present
 from ddbench.benchmark.processes.job import Job
 from ddbench.benchmark.records.run_folder import set_folder
 from ddbench.benchmark.suite.cell import Cell
-from ddbench.benchmark.suite.plan import plan
+from ddbench.benchmark.suite.plan import outline, plan
 from ddbench.benchmark.suite.suite import suite
 from ddbench.core.errors import DiskError, Diverged
+from ddbench.core.method import PROTOCOLS
 from ddbench.core.registry import plugin_module
 from ddbench.core.sets import DistilledSet
 
@@ -76,6 +77,23 @@ def test_one_record_per_evaluation_with_everything_measured(work, tmp_path):
     assert first["started"] <= first["finished"] <= last["finished"]
     (curve,) = tmp_path.rglob("sets/*/curve.csv")
     assert [line.split(",")[0] for line in curve.read_text().splitlines()] == ["step", "1", "2", "3", "4", "5"]
+
+
+@pytest.mark.parametrize(
+    ("method", "protocol", "mirroring"),
+    [
+        ("clpdd", "linear-probe", []),
+        ("lgm", "lgm-probe", ["method", "protocol"]),
+        ("sfm[augment=crop+noise]", "ridge-probe", []),
+        ("krrst", "ssl-pretrain[readout=finetune]", ["method", "protocol"]),
+    ],
+)
+def test_records_say_what_mirrors_images_that_do_not_bear_it(method, protocol, mirroring, data):
+    names = {"methods": [method], "backbones": ["mini_vit_simclr"], "datasets": ["digits"], "protocols": [protocol]}
+    cell, judge = outline(suite(**names, controls=False))[0], PROTOCOLS.create(protocol)
+    found = mirror_notes(cell, judge, dataclasses.replace(data, mirror=False))
+    assert found == [f"the {who} mirrors images, and mirrored images of tiny do not keep their class" for who in mirroring]
+    assert mirror_notes(cell, judge, data) == []
 
 
 def test_features_of_distilling_and_of_evaluating_are_told_apart(work):

@@ -96,5 +96,8 @@ def test_notes_on_the_data_and_per_class_recall_stand_below():
     below = " ".join(tables(records)[0].lines)
     assert "data: 3 train images are in the test split" in below
     assert "mean per-class recall less top-1, points: random -11.5" in below
+    noted = [{**r, "notes": ["the set lacks 2"] * (r["method"] == "clpdd") + ["the probe ..."]} for r in grid()]
+    lines = tables(noted)[0].lines
+    assert {"clpdd: the set lacks 2", "the probe ..."} <= set(lines)
     same = [{**r, "details": {"mean_recall": r["top1"]}} for r in grid()]
     assert "recall" not in render.text(tables(same)), "a balanced test split needs no word"
