@@ -110,13 +110,16 @@ class Registry(Generic[T]):
         cls = self._classes.get(name) or ((declared := self.declared(name)) and declared.signature())
         return build(cls, values, owner=f"{self.kind} {name!r}") if cls else None
 
-    def holding(self, name: str) -> dict[str, bool]:
-        """The parameters of a plugin that hold specs of other plugins (`SpecOf`), and whether several joined by +."""
+    def holding(self, name: str, kind: str | None = None) -> dict[str, bool]:
+        """The parameters of a plugin that hold specs of other plugins (`SpecOf`), and whether several joined by +; `kind`: of
+        this kind alone."""
         declared = self.declared(name)
         if declared is None:
-            return {key: holds.several for key, holds in spec_parameters(self.get(name)).items()}
+            held = spec_parameters(self.get(name))
+            return {key: holds.several for key, holds in held.items() if kind in (None, holds.registry.kind)}
         texts = {parameter.name: parameter.annotation for parameter in declared.parameters()}
-        return {key: "several=True" in text for key, text in texts.items() if "SpecOf(" in text}
+        mark = f"SpecOf({kind.upper()}S" if kind else "SpecOf("
+        return {key: "several=True" in text for key, text in texts.items() if mark in text}
 
     def distribution(self, name: str) -> tuple[str, str] | None:
         """Name and version of the package that brings a plugin; None for a built-in, or one of a plugin file."""
@@ -178,12 +181,15 @@ class Registry(Generic[T]):
         return UserError(f"{self.kind} {name!r} is defined twice, by {first} and by {second}; rename one of them")
 
 
+LEAVE_ONE_OUT = "leave-one-out"
+
+
 @dataclass(frozen=True)
 class SpecOf:
     """Marks a parameter that holds a spec of another plugin: `of: Annotated[str, SpecOf(METHODS)]`.
 
     The spec is checked with the parameter, and stand-ins, identities and dry runs find it. `several`: any number of them, none
-    included, joined by +.
+    included, joined by +; or `leave-one-out`, which a suite replaces by all but one of its other backbones.
     """
 
     registry: Registry[Any]
@@ -191,7 +197,9 @@ class SpecOf:
 
     def parts(self, value: str) -> list[str]:
         """The specs in a parameter's value."""
-        return split(value, "+") if self.several else [value]
+        if not self.several:
+            return [value]
+        return [] if value == LEAVE_ONE_OUT else split(value, "+")
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
         from pydantic_core import core_schema

@@ -96,7 +96,7 @@ class Duet(Method):
     lam_copies: Positive = 0.1  # the same for the probe on augmented copies
     plain: NonNegative = 2.0  # weight of the centre-view probe beside the other one; 0: augmented copies only
     anchor: NonNegative = 20.0  # weight of the mean squared pixel distance to the images it starts from
-    also: Annotated[str, SpecOf(BACKBONES, several=True)] = ""  # further backbones to distil with, joined by +
+    also: Annotated[str, SpecOf(BACKBONES, several=True)] = ""  # others, joined by +, or leave-one-out
     init: Init = "centroid"  # start from real images, those that `kmeans` picks (IPC 1: `centroids`); or noise, with anchor=0
     augment: AutoAugment = "auto"  # of the copies: none, or flip, crop, noise joined by +; auto: flip+crop as the data bears it
     copies: Count = 3  # augmented copies of each image per step; none with augment=none

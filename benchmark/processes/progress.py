@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..machine.measure import clock
+from ..records.partners import is_own
 from ..suite.cell import Cell
 from .forecast import Forecast, Running
 from .job import Event
@@ -188,11 +189,6 @@ def outcomes(records: Sequence[dict[str, Any]]) -> list[str]:
         for status in dict.fromkeys(r["status"] for r in of if r["status"] != "ok"):
             parts.append(f"{protocol} {status} ({sum(r['status'] == status for r in of)})")
     return parts
-
-
-def is_own(record: dict[str, Any]) -> bool:
-    """Whether a set is judged on the backbone that distilled it."""
-    return record["distill_backbone"] is not None and record["distill_backbone"] == record["eval_backbone"]
 
 
 def peak(records: Sequence[dict[str, Any]]) -> list[str]:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ...core.errors import UserError
 from ...core.registries import PROTOCOLS
+from ..records.partners import distillers, took_part
 from .conditions import conditions
 from .rows import ceilings, facts_of, nested, place_of, rows_of
 from .value import Frame, Row, Table, Value, mean_value
@@ -56,7 +57,7 @@ def accuracy(group: Frame, title: str | None = None, what: str | None = None, *n
     measured = measured_by(first["protocol"])
     caption = [
         f"{what or measured} % of protocol {first['protocol_spec']} version {first['protocol_version']}"
-        + "; own: distil = eval backbone, transfer: mean over the others" * bool(pairs),
+        + "; own: on backbones that distilled, transfer: mean over the others" * bool(pairs),
         *notes,
         *_recall(group),
         *_off_label(group),
@@ -92,8 +93,10 @@ def own_and_transfer(rows: Frame, distil: Sequence[str], backbones: Sequence[str
 
     A mean that lacks the records of one of its pairs is empty.
     """
-    own, bound = rows["distill_backbone"] == rows["eval_backbone"], rows["distill_backbone"].notna()
-    owned = sum(name in backbones for name in distil)
+    bound = rows["distill_backbone"].notna()
+    pairs = zip(rows["distill_backbone"], rows["eval_backbone"], strict=True)
+    own = pd.Series([took_part(distil, judge) for distil, judge in pairs], rows.index, dtype=bool)
+    owned = sum(name in backbones for names in distil for name in distillers(names))
     return mean_value(rows[own], owned), mean_value(rows[bound & ~own], len(distil) * len(backbones) - owned)
 
 
@@ -113,7 +116,7 @@ def relative_to_own(records: Sequence[dict]) -> list[dict]:
     backbone itself; those without such a set, or where it reaches nothing, are left out."""
     own = defaultdict(list)
     for r in records:
-        if r["status"] == "ok" and r["distill_backbone"] == r["eval_backbone"]:
+        if r["status"] == "ok" and took_part(r["distill_backbone"], r["eval_backbone"]):
             own[_column(r)].append(r["top1"])
     factors = {column: 100 / statistics.fmean(tops) for column, tops in own.items() if any(tops)}
     return [

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ..records.partners import with_partners
 from . import render
 from .rows import ceilings, frame_of
 from .tables import tables
@@ -11,6 +12,9 @@ from .value import Table
 def first(records: Sequence[dict], asked: Sequence[str]) -> str:
     """Per dataset and IPC: methods with own and transfer accuracy per protocol, seconds and memory; below it the sentence about
     the best of the methods `asked` for (specs), the others being controls."""
+    shown = with_partners(records)
+    asked = [new["method_spec"] for old, new in zip(records, shown, strict=True) if old["method_spec"] in asked]
+    records = shown
     return "\n".join(f"{render.text([table])}{sentence(table, records, asked)}" for table in tables(records, "summary"))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import UserError
+from ..records.partners import with_partners
 from . import charts
 from .conditions import conditions
 from .escape import plain
@@ -73,6 +74,7 @@ def page(
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
     except ImportError:
         raise UserError("ddbench report needs jinja2: pip install 'ddbench[report]'") from None
+    records = with_partners(records)
     finished = [r for r in records if r["status"] == "ok"]
     if not finished:
         raise UserError("no finished cell; there is nothing to report")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import UserError
+from ..records.partners import with_partners
 from .charts import front
 from .names import display_names, short_names
 from .page import Curve, paper_points
@@ -52,7 +53,7 @@ def figure(
 
 def _names(records: Sequence[dict]) -> dict[str, str]:
     fields = ("method_spec", "distill_backbone", "eval_backbone", "protocol_spec", "dataset")
-    return short_names([r[f] for r in records for f in fields if r[f]], display_names(records))[0]
+    return short_names([r[f] for r in with_partners(records) for f in fields if r[f]], display_names(records))[0]
 
 
 def _pareto(axes: Any, records: Sequence[dict], protocol: str | None, real_methods: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import UserError
+from ..records.partners import distillers, took_part, with_partners
 
 LEVEL = 0.95
 BOOTSTRAP_FROM = 20  # seeds; at 10 it still covers 90 % only
@@ -68,6 +69,7 @@ def paired(ours: Scores, theirs: Scores) -> Paired | None:
     A method with one seed (the deterministic ones) stands against every seed of the other. Places that lack one of the seeds
     are left out, so that every seed averages over the same ones.
     """
+    ours, theirs = _beside(ours, theirs), _beside(theirs, ours)
     shared = [place for place in ours if place in theirs]
     mine, other = ({s for place in shared for s in side[place]} for side in (ours, theirs))
     seeds = sorted(mine if len(other) == 1 else other if len(mine) == 1 else mine & other)
@@ -81,6 +83,22 @@ def paired(ours: Scores, theirs: Scores) -> Paired | None:
     return Paired(float(per_seed.mean()), interval(per_seed.tolist()), len(seeds), len(shared), better)
 
 
+def _beside(places: Scores, others: Scores) -> Scores:
+    """`places`, and what they come to where the sets of `others` have several distil backbones: the mean over sets of each."""
+    found = dict(places)
+    for place in others:
+        *where, distil, judge = place
+        parts = distillers(distil) if distil else []
+        if len(parts) < 2 or place in places:
+            continue
+        # a backbone that took part judges its own set
+        held = [by for part in ([judge] if judge in parts else parts) if (by := places.get((*where, part, judge)))]
+        seeds = set.intersection(*(set(by) for by in held)) if held else set()
+        if seeds and (judge in parts or len(held) == len(parts)):
+            found[place] = {seed: float(np.mean([by[seed] for by in held])) for seed in sorted(seeds)}
+    return found
+
+
 def _at(by_seed: Mapping[int, float], seed: int) -> float:
     return by_seed[seed] if seed in by_seed else next(iter(by_seed.values()))
 
@@ -88,7 +106,7 @@ def _at(by_seed: Mapping[int, float], seed: int) -> float:
 def scores(records: Sequence[dict]) -> dict[str, Scores]:
     """Top-1 of the ok records by method spec. Sets of no backbone, and those of no IPC, stand at every distil backbone and
     IPC that there is."""
-    done = [r for r in records if r["status"] == "ok" and r["top1"] is not None]
+    done = [r for r in with_partners(records) if r["status"] == "ok" and r["top1"] is not None]
     distil = sorted({r["distill_backbone"] for r in done if r["distill_backbone"] is not None}) or [None]
     ipcs = sorted({r["ipc"] for r in done if r["ipc"] is not None}) or [None]
     found: dict[str, Scores] = defaultdict(lambda: defaultdict(dict))
@@ -101,11 +119,11 @@ def scores(records: Sequence[dict]) -> dict[str, Scores]:
 
 
 def part_of(found: Scores, protocol: str, own: bool | None) -> Scores:
-    """The places of one protocol: distil = eval backbone (`own`), all others (not `own`), or all (None)."""
+    """The places of one protocol: those of backbones that distilled (`own`), all others (not `own`), or all (None)."""
     return {
         place: by_seed
         for place, by_seed in found.items()
-        if place[2] == protocol and (own is None or (place[3] == place[4]) == own)
+        if place[2] == protocol and (own is None or took_part(place[3], place[4]) == own)
     }
 
 

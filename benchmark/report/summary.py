@@ -22,7 +22,7 @@ def summary(group: Frame) -> Table:
     rows = [(label, _accuracies(part, judges) + _costs(part, on_gpu)) for label, part in _one_per_method(group)]
     what = ", ".join(dict.fromkeys(measured_by(name) for name in group["protocol"].unique()))
     caption = [
-        f"{what} %, mean over backbones; own: distil = eval backbone (sets of no backbone: each), transfer: all other pairs",
+        f"{what} %, mean over backbones; own: where it was distilled (sets of no backbone: on each), transfer: elsewhere",
         "distil s: mean seconds of distilling a set; peak MiB: "
         + ("GPU memory allocated meanwhile" if on_gpu else "resident set meanwhile, above that before"),
         *conditions(group, timed=True),

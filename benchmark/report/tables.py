@@ -11,6 +11,7 @@ from dataclasses import replace
 import pandas as pd
 
 from ...core.errors import UserError
+from ..records.partners import with_partners
 from .accuracy import accuracy, relative, with_groups, worst_group
 from .conditions import conditions
 from .names import display_names
@@ -39,7 +40,7 @@ def tables(records: Sequence[dict], metric: str = "top1", protocol: str | None =
     }
     if metric not in builders:
         raise UserError(f"unknown metric {metric!r}; choose one of {', '.join(builders)}")
-    chosen = [r for r in records if protocol in (None, r["protocol"], r["protocol_spec"])]
+    chosen = [r for r in with_partners(records) if protocol in (None, r["protocol"], r["protocol_spec"])]
     if not chosen:
         held = ", ".join(sorted({r["protocol_spec"] for r in records})) or "none at all"
         raise UserError(f"no records{f' under {protocol!r}' if protocol else ''}; there are: {held}")

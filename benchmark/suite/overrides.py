@@ -10,6 +10,7 @@ from typing import Any
 from ...core.errors import UserError
 from ...core.params import parse_spec, split, write_spec
 from ...core.registries import BACKBONES, DATASETS, METHODS, PROTOCOLS
+from ...core.registry import LEAVE_ONE_OUT
 
 SECTIONS = ("methods", "backbones", "eval_backbones", "datasets", "protocols")
 
@@ -81,8 +82,12 @@ def held(spec: str) -> dict[str, list[str]]:
     for registry in (METHODS, BACKBONES, DATASETS, PROTOCOLS):
         if name in registry.names():
             several = registry.holding(name)
-            return {key: split(value, "+") if several[key] else [value] for key, value in values.items() if key in several}
+            return {key: _several(value) if several[key] else [value] for key, value in values.items() if key in several}
     return {}
+
+
+def _several(value: str) -> list[str]:
+    return [] if value == LEAVE_ONE_OUT else split(value, "+")
 
 
 def _mentioned(spec: str) -> set[str]:

@@ -4,7 +4,7 @@ Unknown names, wrong parameters, missing weights and corrupt data end here with 
 sense become cells with a reason, which the runner records as `unsupported` without starting a process.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import groupby
@@ -18,7 +18,7 @@ from ...core.data import DATASETS
 from ...core.errors import UserError
 from ...core.method import METHODS, PROTOCOLS, Method, Protocol
 from ...core.params import build, resolved, spec_string
-from ...core.registry import Registry, held_specs
+from ...core.registry import LEAVE_ONE_OUT, Registry, held_specs, spec_parameters
 from ..records.records import jsonable
 from .cell import Cell, PlannedEvaluation, backbone_facts, digest, hashed
 from .code import code_of
@@ -57,16 +57,16 @@ def outline(suite: Suite) -> list[Cell]:
     distillers = canonical(BACKBONES, suite.backbones)
     planned = evaluations_on(protocols, canonical(BACKBONES, suite.eval_backbones or suite.backbones))
     display = suite.display_names()
-    bases = {spec_string(method): (method, code_of(method), jsonable(resolved(method))) for method in methods}
+    known = cache(lambda spec: (method := METHODS.create(spec), code_of(method), jsonable(resolved(method))))
     found: dict[tuple, Cell] = {}
     for dataset in canonical(DATASETS, suite.datasets):
         source = DATASETS.create(dataset)
         dataset_params = jsonable(resolved(source))
-        for seed, ipc, spec, distiller in grid(suite, {spec: method for spec, (method, *_) in bases.items()}, distillers):
+        for seed, ipc, spec, distiller in grid(suite, methods, distillers):
             seen = [e for e in planned if suite.transfer or distiller is None or e.eval_backbone in (None, distiller)]
             if not seen and distiller is not None:
                 raise UserError(f"transfer: false evaluates sets of {distiller} on it alone; name it in eval_backbones too")
-            method, code, params = bases[spec]
+            method, code, params = known(spec)
             mentioned = {spec, distiller, dataset, *(e.eval_backbone for e in seen)} if display else set()
             cell = Cell(
                 method=method.name,
@@ -155,17 +155,32 @@ def with_controls(suite: Suite) -> list[str]:
 
 
 def grid(
-    suite: Suite, methods: Mapping[str, Method], distillers: Sequence[str]
+    suite: Suite, methods: Sequence[Method], distillers: Sequence[str]
 ) -> Iterator[tuple[int, int | None, str, str | None]]:
     """Seed, IPC, method and distil backbone of each cell, by specs; axes that a method does not use are not walked."""
+    spec_for = cache(lambda k, distiller: spec_string(leaving_one_out(methods[k], distiller, distillers)))
     for seed in suite.seeds:
         for ipc in suite.ipc:
-            for spec, method in methods.items():
+            for k, method in enumerate(methods):
                 first_seed, first_ipc = seed == suite.seeds[0], ipc == suite.ipc[0]
                 if (getattr(method, "deterministic", False) and not first_seed) or (not method.uses_ipc and not first_ipc):
                     continue
                 for distiller in distillers if method.uses_backbone else [None]:
-                    yield seed, ipc if method.uses_ipc else None, spec, distiller
+                    yield seed, ipc if method.uses_ipc else None, spec_for(k, distiller), distiller
+
+
+def leaving_one_out(method: Method, distiller: str | None, distillers: Sequence[str]) -> Method:
+    """The method with `leave-one-out` replaced: the backbones that follow the distiller in the suite, around its end, but the
+    last of them, so that each backbone of the suite is left out of one set. Raises `UserError` for fewer than three."""
+    several = [key for key, holds in spec_parameters(type(method)).items() if holds.several]
+    keys = [key for key in several if getattr(method, key) == LEAVE_ONE_OUT]
+    if keys and len(distillers) < 3:
+        raise UserError(f"{keys[0]}=leave-one-out needs three distil backbones or more; there are {len(distillers)}")
+    if not keys or distiller is None:
+        return method
+    at = distillers.index(distiller)
+    others = [*distillers[at + 1 :], *distillers[:at]]
+    return replace(method, **dict.fromkeys(keys, "+".join(others[:-1])))
 
 
 def evaluations_on(protocols: Sequence[Protocol], judges: Sequence[str]) -> list[PlannedEvaluation]:

@@ -25,7 +25,7 @@ STEP = Event("step", step=2, steps=9, loss=0.5, steps_per_second=4.0, eta_second
 
 
 def record_of(cell, status="ok", top1=50.0, protocol="ridge", reason=None, distil="net", judge="other"):
-    facts = {"method_spec": "m", "distill_backbone": distil, "dataset": "data", "cell_hash": cell.cell_hash}
+    facts = {"method": "m", "method_spec": "m", "distill_backbone": distil, "dataset": "data", "cell_hash": cell.cell_hash}
     facts["eval_backbone"] = judge
     return {
         **facts, "status": status, "top1": top1, "protocol_spec": protocol, "reason": reason,

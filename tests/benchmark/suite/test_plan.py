@@ -122,6 +122,16 @@ def test_a_combination_without_sense_is_a_cell_with_a_reason(planned):
     assert "smallest class of fake_data has 6" in cell.unsupported
 
 
+def test_leave_one_out_leaves_each_backbone_out_of_one_set():
+    names = ["mini_resnet_barlow", "mini_vit_mae", "mini_vit_simclr"]
+    facts = {"datasets": ["digits"], "protocols": ["knn"], "controls": False}
+    cells = outline(suite(methods=["duet[also=leave-one-out]", "clpdd"], backbones=names, **facts))
+    pairs = [(cell.distill_backbone, cell.method_spec) for cell in cells if cell.method == "duet"]
+    assert pairs == [(a, f"duet[also={b}]") for a, b in zip(names, [*names[1:], names[0]], strict=True)]
+    with pytest.raises(UserError, match="also=leave-one-out needs three distil backbones or more; there are 2"):
+        outline(suite(methods=["duet[also=leave-one-out]"], backbones=names[:2], **facts))
+
+
 def test_devices(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert (device_kind("auto"), device_kind("cpu")) == ("cpu", "cpu")

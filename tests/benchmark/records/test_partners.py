@@ -1,0 +1,51 @@
+"""Sets of several distil backbones count as transfer only where none of them judges."""
+
+import pytest
+
+from ddbench.benchmark.records.partners import is_own, took_part, with_partners
+from ddbench.benchmark.report.tables import tables
+from ddbench.benchmark.report.versus import versus
+
+from ..fake_records import record
+
+A, B, C = "mini_resnet_barlow", "mini_vit_mae", "timm[model=a+b,args=x:1]"
+
+
+def duet(judge, top1, seed=0, distil=A, also=f"{B}+{C}"):
+    return record(f"duet[also={also},steps=5]", distil, judge, seed=seed, top1=top1, params={"also": also, "steps": 5})
+
+
+def test_all_who_took_part_are_the_distil_backbone():
+    (named,) = with_partners([duet(A, 90.0)])
+    assert (named["method_spec"], named["distill_backbone"]) == ("duet[also=2 others,steps=5]", f"{A}+{B}+{C}")
+    assert with_partners([named]) == [named], "it may be asked twice"
+    assert [took_part(named["distill_backbone"], judge) for judge in (A, B, C, "timm[model=a]", None)] == [True] * 3 + [
+        False
+    ] * 2
+    assert [is_own(duet(judge, 1.0)) for judge in (A, B, "mini_vit_dino")] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    "plain", [record("duet", A, B, params={"also": ""}), record("random", None, B), record("unheard-of", A, B)]
+)
+def test_other_records_stay_as_they_are(plain):
+    assert with_partners([plain]) == [plain]
+
+
+def test_a_set_of_others_is_own_on_all_of_them_and_transfers_to_the_rest():
+    records = [duet(A, 90.0), duet(B, 70.0), duet("mini_vit_dino", 30.0)]
+    (table,) = tables(records, "summary")
+    ((label, values),) = table.rows
+    assert label[0] == "duet[also=2 others,steps=5]"
+    assert [value.mean for value in values[:2]] == [80.0, 30.0]
+
+
+def test_paired_with_the_mean_over_sets_of_each():
+    """On the backbone left out: 50 of three against 30 and 40 of one each; on its own: each against its own."""
+    out = "mini_vit_dino"
+    ours = [duet(judge, top1, also=B) for judge, top1 in ((out, 50.0), (A, 90.0), (B, 80.0))]
+    single = {(A, out): 30.0, (B, out): 40.0, (A, A): 70.0, (B, B): 75.0, (A, B): 1.0, (B, A): 2.0}
+    theirs = [record("centroids", distil, judge, top1=top1) for (distil, judge), top1 in single.items()]
+    (table,) = versus([*ours, *theirs], "centroids")
+    ((_, gaps),) = table.rows
+    assert [gap.mean for gap in gaps] == [pytest.approx((20.0 + 5.0) / 2), 15.0]
