@@ -17,7 +17,7 @@ from ..core.data import ImageData, stratified_indices
 from ..core.errors import Unsupported
 from ..core.method import PROTOCOLS, Evaluation, Protocol
 from ..core.params import Count
-from ..core.ridge_path import RidgePath
+from ..core.ridge import RidgePath
 from ..core.run import Run
 from ..core.sets import DistilledSet
 from ._evaluation import judged

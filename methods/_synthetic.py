@@ -1,4 +1,4 @@
-"""What the methods that optimise images share: where the images start."""
+"""What the methods that optimise images share: where the images start, and which views of them a step sees."""
 
 from typing import Literal
 
@@ -10,6 +10,7 @@ from ..core.data import ImageData, stage
 from ..core.errors import UserError
 from ..core.images import Pixels, Pyramid, initial_images
 from ..core.run import Run
+from ..core.views import CENTRE, View
 from .centroids import nearest_to_mean
 from .kmeans import KMeans, nearest_to_clusters
 
@@ -30,18 +31,18 @@ def starting_images(
     run: Run,
     *,
     init: Init,
-    images: Parametrisation = "pyramid",
+    grow_every: int = 0,
+    kind: Parametrisation = "pyramid",
     decorrelate: bool = True,
-    growing: bool = False,
 ) -> Pixels | Pyramid:
     """`ipc` images per class, class by class, on the run's device.
 
-    `noise`: random, a `growing` pyramid starting with one pixel. `centroid`: real images, those that `kmeans` picks, which at
-    IPC 1 are those of `centroids`; a class with fewer images than `ipc` gives some twice.
+    `noise`: random; a pyramid that grows (`grow_every`) starts with one pixel. `centroid`: real images, those that `kmeans`
+    picks, which at IPC 1 are those of `centroids`; a class with fewer images than `ipc` gives some twice.
     """
     size, generator = backbone.spec.stage_size, run.generator("initial images")
     n = ipc * data.num_classes
-    start = initial_images(images, n, size, generator, decorrelate=decorrelate, growing=growing)
+    start = initial_images(kind, n, size, generator, decorrelate=decorrelate, growing=grow_every > 0)
     if init == "centroid":
         z = run.bank.features(backbone, data, "train")[0]
         chosen = torch.cat([nearest_in_class(z, data.train.labels == c, ipc) for c in range(data.num_classes)])
@@ -60,3 +61,8 @@ def nearest_in_class(z: Tensor, members: Tensor, ipc: int) -> Tensor:
         return indices[nearest_to_clusters(z[indices], ipc, KMeans.restarts)]
     order = indices[nearest_to_mean(z[indices], ipc)]
     return order.repeat(-(-ipc // len(order)))[:ipc]
+
+
+def views_of(view: View, copies: int) -> list[View]:
+    """The views of each synthetic image in one step: `copies` of a random one, one that is always the same."""
+    return [view] * copies if view.random else [CENTRE]

@@ -6,7 +6,7 @@ of a class (IPC 1: the one nearest to its mean):
 
     L = sum over backbones [ L_copies + plain * L_centre ] / (1 + plain)  +  anchor * mean (X - X_0)^2
 
-- `L_copies`, `L_centre`: the outer losses (`_probes.py`) of two ridge probes, one on augmented copies and one on centre views,
+- `L_copies`, `L_centre`: the outer losses (`clpdd.py`) of two ridge probes, one on augmented copies and one on centre views,
   each with its own ridge. They cover probes trained on augmented views and probes solved on plain ones.
 - the anchor keeps the images near real ones. Most of what a probe's gradient changes in an image only its own backbone sees;
   a price on every change leaves those that pay.
@@ -39,8 +39,8 @@ from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
 from ..core.transfer import to_device
 from ..core.views import AutoAugment, augmentation
-from ._probes import Probes
 from ._synthetic import Init, starting_images
+from .clpdd import Probes
 
 
 @dataclass(frozen=True)

@@ -46,9 +46,9 @@ from ..core.ridge import mean_diagonal, one_hot
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
 from ..core.transfer import to_device
-from ..core.views import CENTRE, Augment, View
+from ..core.views import Augment, View
 from ._statistics import MeanTerm, real_centres, views_with_mean
-from ._synthetic import Init, Parametrisation, refuse_growth_from_images, starting_images
+from ._synthetic import Init, Parametrisation, refuse_growth_from_images, starting_images, views_of
 
 Head = tuple[Tensor, Tensor]  # weights (k, d), biases (k,)
 
@@ -103,15 +103,8 @@ class LGM(Method):
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         labels = class_labels(data.num_classes, ipc)
-        images = starting_images(
-            backbone,
-            data,
-            ipc,
-            run,
-            init=self.init,
-            images=self.images,
-            decorrelate=self.decorrelate,
-            growing=self.grow_every > 0,
+        start = starting_images(
+            backbone, data, ipc, run, init=self.init, grow_every=self.grow_every, kind=self.images, decorrelate=self.decorrelate
         )
         views = self.views()
         engine = FeatureEngine(backbone, views_with_mean(views, self.mean_weight), run.chunk_size)
@@ -132,13 +125,12 @@ class LGM(Method):
 
             return objective
 
-        found = optimise(images, engine, objective_at, Schedule(self.steps, self.lr, self.grow_every), run)
+        found = optimise(start, engine, objective_at, Schedule(self.steps, self.lr, self.grow_every), run)
         return DistilledSet(found, labels, data.class_names)
 
     def views(self) -> list[View]:
         """The views of each synthetic image whose gradient is matched."""
-        view = View.parse(self.augment, self.noise_mean)
-        return [view] * self.copies if view.random else [CENTRE]
+        return views_of(View.parse(self.augment, self.noise_mean), self.copies)
 
     def std_of_heads(self, backbone: Backbone, data: ImageData, run: Run) -> float | None:
         """The std of the heads' weights: `head_std`, or what gives outputs of `logit_std` on the train split."""

@@ -35,9 +35,9 @@ from ..core.optimise import Schedule, optimise
 from ..core.params import Count, Natural, NonNegative, Positive, Probability
 from ..core.run import Run
 from ..core.sets import DistilledSet, class_labels
-from ..core.views import CENTRE, Augment, View
+from ..core.views import Augment, View
 from ._statistics import MeanTerm, class_centres, real_centres, views_with_mean
-from ._synthetic import Init, Parametrisation, refuse_growth_from_images, starting_images
+from ._synthetic import Init, Parametrisation, refuse_growth_from_images, starting_images, views_of
 
 
 def others(centres: Tensor) -> Tensor:
@@ -84,15 +84,8 @@ class SFM(Method):
 
     def distill(self, backbone: Backbone, data: ImageData, ipc: int, *, run: Run) -> DistilledSet:
         labels = class_labels(data.num_classes, ipc)
-        images = starting_images(
-            backbone,
-            data,
-            ipc,
-            run,
-            init=self.init,
-            images=self.images,
-            decorrelate=self.decorrelate,
-            growing=self.grow_every > 0,
+        start = starting_images(
+            backbone, data, ipc, run, init=self.init, grow_every=self.grow_every, kind=self.images, decorrelate=self.decorrelate
         )
         real = real_centres(backbone, data, run)
         mean_term = MeanTerm.of(real, self.mean_weight)
@@ -104,13 +97,12 @@ class SFM(Method):
             loss = self.loss(real, centres)
             return loss + mean_term(z[0]) if self.mean_weight else loss
 
-        found = optimise(images, engine, lambda step: objective, Schedule(self.steps, self.lr, self.grow_every), run)
+        found = optimise(start, engine, lambda step: objective, Schedule(self.steps, self.lr, self.grow_every), run)
         return DistilledSet(found, labels, data.class_names)
 
     def views(self) -> list[View]:
         """The views of each synthetic image whose flows are matched."""
-        view = View.parse(self.augment)
-        return [view] * self.copies if view.random else [CENTRE]
+        return views_of(View.parse(self.augment), self.copies)
 
     def loss(self, real: Tensor, synthetic: Tensor) -> Tensor:
         """The loss of the variant between real and synthetic centres `(k, d)`; a scalar."""

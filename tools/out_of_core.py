@@ -20,7 +20,7 @@ import torch
 
 from ddbench.core import store as store_module
 from ddbench.core.bank import FeatureBank
-from ddbench.core.ridge_path import RidgePath
+from ddbench.core.ridge import RidgePath
 from ddbench.core.store import ArrayStore
 
 CHUNK = 256  # images, as a bank writes them

@@ -10,8 +10,7 @@ from ddbench.core.errors import UserError
 from ddbench.core.method import METHODS
 from ddbench.core.params import build
 from ddbench.core.views import CENTRE
-from ddbench.methods._probes import Probes, outer_loss
-from ddbench.methods.clpdd import CLPDD
+from ddbench.methods.clpdd import CLPDD, Probes, outer_loss
 
 QUICK = CLPDD(steps=4, real_batch=30, copies=2, init="noise")
 
@@ -124,7 +123,7 @@ def test_the_papers_preset_is_one_probe_of_copies_from_noise(backbone, data, run
 def test_real_features_are_drawn_class_by_class(backbone, data, run, monkeypatch):
     """24, 12 and 12 images: each class makes up a third of what scores the probe."""
     seen = []
-    monkeypatch.setattr("ddbench.methods._probes.outer_loss", lambda z, y, *rest: seen.append(y) or z.sum())
+    monkeypatch.setattr("ddbench.methods.clpdd.outer_loss", lambda z, y, *rest: seen.append(y) or z.sum())
     method = dataclasses.replace(QUICK, real_batch=6000, steps=1)
     method.distill(backbone, data, 1, run=run)
     assert (seen[0].bincount() / 6000 - 1 / 3).abs().max() < 0.03

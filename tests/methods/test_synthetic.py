@@ -16,13 +16,13 @@ def start(backbone, data, ipc, run, **changes):
 @pytest.mark.parametrize(("ipc", "baseline"), [(1, "centroids"), (3, "kmeans")])
 def test_starting_from_centroids_renders_the_real_images(backbone, data, run, images, ipc, baseline):
     """Up to the clamp to [0.02, 0.98] and the noise that tells equal images apart."""
-    rendered = start(backbone, data, ipc, run, images=images, init="centroid")().detach()
+    rendered = start(backbone, data, ipc, run, kind=images, init="centroid")().detach()
     real = METHODS.create(baseline).distill(backbone, data, ipc, run=run).images
     assert (rendered - real).abs().mean() < 0.03
 
 
 def test_noise_grows_from_one_pixel_or_starts_whole(backbone, data, run):
-    assert len(start(backbone, data, 1, run, growing=True).levels) == 1
+    assert len(start(backbone, data, 1, run, grow_every=5).levels) == 1
     assert len(start(backbone, data, 1, run).levels) == 5  # 1, 2, 4, 8, 16
 
 
