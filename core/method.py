@@ -52,6 +52,11 @@ class Method(_Mirroring):
         dict[str, Any]
     ] = {}  # parameters by which a dry run reaches the first step sooner; a step costs the same
 
+    @property
+    def given_sets(self) -> tuple[str, ...]:
+        """Folders of sets that parameters name: what lies there is part of what a set of this method is."""
+        return ()
+
     def supports(self, backbone: BackboneSpec | None, data: ImageData, ipc: int) -> str | None:
         """A one-line reason why this combination makes no sense, or None."""
         if self.real_images and self.uses_ipc:

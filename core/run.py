@@ -22,6 +22,10 @@ def silent(step: int, steps: int, loss: float | None) -> None:
     """The progress of a run that nobody watches."""
 
 
+def nothing_stored(method: Any) -> None:
+    """Of a run that keeps no sets."""
+
+
 def load_backbone(spec: str) -> Any:
     """The backbone of a spec, on the CPU."""
     return BACKBONES.create(spec).load()
@@ -42,6 +46,9 @@ class Run:
     phase: Phase = untimed
     chunk: int | None = field(default_factory=given_chunk)  # views per backbone pass; None: 256, to back-propagate what fits
     backbone_of: Callable[[str], Any] = load_backbone  # further backbones, by spec; a dry run lends stand-ins
+    # the set that another method gives for the same backbone, data, IPC and seed, where it is there already: the same bits as
+    # those of its `distill` with this run, which a method calls for None
+    stored_set: Callable[[Any], Any] = nothing_stored
     facts: dict[str, Any] = field(default_factory=dict)  # what the run found out about itself, for the record
     checkpoint: Checkpoint = NO_CHECKPOINT  # keeps the state of long loops; the default keeps nothing
     streams: Streams = field(default_factory=Streams)  # the generators handed out, part of that state

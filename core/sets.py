@@ -203,6 +203,12 @@ def existing_set(folder: str | Path) -> Path:
     return folder
 
 
+def set_digest(folder: Path) -> str:
+    """sha256 of the file with a set's tensors. Raises `UserError` as `existing_set`."""
+    with (existing_set(folder) / "set.safetensors").open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
 @dataclass(frozen=True)
 class _Card:
     """What set.json holds."""

@@ -50,6 +50,10 @@ class Neighbors(Method):
     of: Annotated[str, SpecOf(METHODS)] = "lgm"  # the method, with its parameters, that distils the set first
     folder: Annotated[str, AfterValidator(_set_folder)] | None = None  # a set that exists already, in the place of `of`
 
+    @property
+    def given_sets(self) -> tuple[str, ...]:
+        return () if self.folder is None else (self.folder,)
+
     def shortened(self, steps: int) -> Self:
         return replace(self, of=spec_string(METHODS.create(self.of).shortened(steps)))
 
@@ -62,13 +66,14 @@ class Neighbors(Method):
         return real_set(data, nearest_of_class(z, given.labels, z_real, data.train.labels))
 
     def given_set(self, backbone: Backbone, data: ImageData, ipc: int, run: Run) -> DistilledSet:
-        """The set of `folder`, or one that `of` distils now with the same seed."""
+        """The set of `folder`, or that of `of` with the same seed: the one that is there, or one that is distilled now."""
         if self.folder is not None:
             return DistilledSet.load(self.folder, data)
         method = METHODS.create(self.of)
         if (reason := method.supports(backbone.spec, data, ipc)) is not None:
             raise Unsupported(reason)
-        return method.distill(backbone, data, ipc, run=run)
+        stored = run.stored_set(method)
+        return method.distill(backbone, data, ipc, run=run) if stored is None else stored
 
 
 def centre_features(dset: DistilledSet, backbone: Backbone, run: Run) -> Tensor:

@@ -121,7 +121,7 @@ class CellRun:
         checkpoints = self.out / FOLDER / cell.cell_hash
         if self.job.overwrite:
             shutil.rmtree(checkpoints, ignore_errors=True)
-        elif (dset := self._stored(folder, data, meter)) is not None:
+        elif (dset := self._stored(cell, data, meter)) is not None:
             self.set_facts = SetFacts.from_json(dset.provenance["measured"])
             self.set_facts.distill_reused = True
             self.set_facts.distill_environment = dset.provenance.get("environment")
@@ -129,22 +129,27 @@ class CellRun:
             return dset
         backbone = self._backbone(cell.distill_backbone, cell.distill_backbone_spec, meter)
         self._check_code()
-        work = Distillation(cell, meter, self.emit, checkpoints, self.job.checkpoint_every, self.stop)
+
+        def stored(other: Cell) -> DistilledSet | None:
+            return None if self.job.overwrite else self._stored(other, data, meter)
+
+        work = Distillation(cell, meter, self.emit, checkpoints, self.job.checkpoint_every, self.stop, stored)
         try:
             with team(self.job):
                 dset = work.run(backbone, data)
         except Diverged as error:
             raise Diverged(f"{error}{self._keep_last_good(error, work, folder, data, meter)}") from error
         self.set_facts = work.facts(dset)
-        self.set_facts.device_shared = self.shared
-        dset = self._save(dset, folder, {"measured": self.set_facts.to_json()})
+        self.set_facts.device_shared = self.set_facts.device_shared or self.shared
+        dset = self._save(dset, folder, {"measured": self.set_facts.to_json(), "feature_keys": work.bank.keys})
         with writing(folder / curve.FILE):
             work.steps.curve.write(folder / curve.FILE)
         shutil.rmtree(checkpoints, ignore_errors=True)
         return dset
 
-    def _stored(self, folder: Path, data: ImageData, meter: Meter) -> DistilledSet | None:
-        """The finished set in `folder`; one that cannot be read, or that diverged, is distilled again."""
+    def _stored(self, cell: Cell, data: ImageData, meter: Meter) -> DistilledSet | None:
+        """The finished set of a cell in the run folder; one that cannot be read, or that diverged, is distilled again."""
+        folder = cell.set_in(self.out)
         settle(folder.parent)  # what killed writers left; one may have been replacing this very set
         if not folder.exists():
             return None
@@ -154,13 +159,13 @@ class CellRun:
         except UserError as error:
             _log.warning("%s; it is distilled again", error)
             return None
-        ours = dset.provenance.get("cell_hash") == self.cell.cell_hash
+        ours = dset.provenance.get("cell_hash") == cell.cell_hash
         return dset if ours and "measured" in dset.provenance else None
 
     def _keep_last_good(self, error: Diverged, work: Distillation, folder: Path, data: ImageData, meter: Meter) -> str:
         """Store what a divergence leaves, unless a finished set is there; says where, for the reason of the record."""
         dset = last_good(error, data, self.cell.ipc)
-        if dset is None or self._stored(folder, data, meter) is not None:
+        if dset is None or self._stored(self.cell, data, meter) is not None:
             self.set_facts = work.facts(None)
             return ""
         self.set_facts = work.facts(dset)

@@ -1,6 +1,7 @@
 """Making the set of one cell: the method under the meter, from its checkpoint where there is one, and what was measured."""
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,25 +12,38 @@ from ...core.backbone import Backbone
 from ...core.bank import FeatureBank
 from ...core.data import ImageData
 from ...core.errors import Diverged
-from ...core.method import METHODS
+from ...core.method import METHODS, Method
 from ...core.parallel import member
 from ...core.params import build
-from ...core.run import NO_CHECKPOINT, Run
+from ...core.run import NO_CHECKPOINT, Run, nothing_stored
 from ...core.sets import DistilledSet, class_labels
 from ..machine import measure
 from ..machine.determinism import seed_everything
-from ..machine.measure import Meter, StepMeter
+from ..machine.measure import Meter, Peaks, StepMeter
 from ..records.set_facts import SetFacts
 from ..suite.cell import Cell
+from ..suite.plan import cell_like
 from .cell_checkpoint import PHASES, CellCheckpoint, maker
 from .stop_request import StopRequest
+
+Stored = Callable[[Cell], DistilledSet | None]  # the finished set of a cell, where the run folder has it
 
 
 class Distillation:
     """One distillation in this process. `facts` tells of it, also after a divergence."""
 
-    def __init__(self, cell: Cell, meter: Meter, emit: Callable[..., None], checkpoints: Path, every: float, stop: StopRequest):
-        self.cell, self.meter = cell, meter
+    def __init__(
+        self,
+        cell: Cell,
+        meter: Meter,
+        emit: Callable[..., None],
+        checkpoints: Path,
+        every: float,
+        stop: StopRequest,
+        stored: Stored = nothing_stored,
+    ):
+        self.cell, self.meter, self.stored = cell, meter, stored
+        self.taken: list[tuple[Cell, SetFacts, dict[str, Any] | None]] = []  # sets of other cells, and where they were made
         self.method = build(METHODS.get(cell.method), cell.params, f"method {cell.method!r}")
         self.bank = FeatureBank(phase=meter.phase, device=torch.device(cell.device))
         self.steps = StepMeter(meter, lambda facts: emit("step", **facts, peak=measure.peak_rss()))
@@ -50,6 +64,7 @@ class Distillation:
             phase=meter.phase,
             checkpoint=self.checkpoint if alone else NO_CHECKPOINT,
             facts=self.found,
+            stored_set=self._take if alone else nothing_stored,  # all processes make it, or none
         )
         seed_everything(cell.distill_seed)
         with meter.phase("distill"):
@@ -59,8 +74,38 @@ class Distillation:
             read_through(self.bank)
         return dset
 
+    def _take(self, method: Method) -> DistilledSet | None:
+        """The set of another method, where it is there. What making it took counts as if it had been made here."""
+        other = cell_like(self.cell, method)
+        dset = self.stored(other)
+        if dset is None:
+            return None
+        facts = SetFacts.from_json(dset.provenance["measured"])
+        peaks = {name: Peaks(**facts.peak_bytes_by_phase[name]) for name in PHASES if name in facts.peak_bytes_by_phase}
+        self.meter.include({name: facts.seconds[name] for name in peaks}, peaks)
+        keys = dset.provenance.get("feature_keys", [])
+        self.bank.keys += [key for key in keys if re.fullmatch("[0-9a-f]{64}", key) and key not in self.bank.keys]
+        self.taken.append((other, facts, dset.provenance.get("environment")))
+        return dset
+
     def facts(self, dset: DistilledSet | None) -> SetFacts:
         """How `dset` was made; None: there is no set."""
+        return self._with_taken(self._own_facts(dset))
+
+    def _with_taken(self, own: SetFacts) -> SetFacts:
+        """Also of the sets that were taken: steps and rates are those of the loop that made them."""
+        for cell, facts, made_in in self.taken:
+            named = {"method_spec": cell.method_spec, "cell_hash": cell.cell_hash, "seconds": facts.seconds}
+            own.taken_sets.append({**named, "environment": made_in})
+            own.seconds["warmup"] += facts.seconds.get("warmup", 0.0)
+            own.resumed_at = [*facts.resumed_at, *own.resumed_at]
+            own.device_shared = own.device_shared or facts.device_shared
+            if own.steps is None:
+                for name in ("steps", "chunks", "steps_per_second", "images_per_second"):
+                    setattr(own, name, getattr(facts, name))
+        return own
+
+    def _own_facts(self, dset: DistilledSet | None) -> SetFacts:
         meter, steps = self.meter, self.steps
         rate = steps.steps_per_second if steps.optimised else None  # picking images has no steps to speak of
         seconds = {name: meter.seconds.get(name, 0.0) for name in PHASES}

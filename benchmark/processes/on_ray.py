@@ -23,10 +23,14 @@ from typing import Any
 
 from ...core.disk import replacing, writing
 from ...core.errors import UserError
+from ...core.method import METHODS
+from ...core.params import build
+from ...core.registry import held_specs
 from ..machine.in_use import present
 from ..machine.measure import clock
 from ..machine.signals import SIGNALS, Stop
 from ..suite.cell import Cell, PlannedEvaluation
+from ..suite.plan import cell_like
 from .attempts import failures, run_cell
 from .job import Event, Job
 from .launcher import Host, environment_of
@@ -97,7 +101,7 @@ class RayEngine:
             while (waiting and not stop.asked.is_set()) or flying:
                 while waiting and len(flying) < _AT_ONCE and not stop.asked.is_set():
                     task = waiting.popleft()
-                    files = None if mark else _files(task.job.out, task.job.cell, sets_too=not task.job.overwrite)
+                    files = None if mark else _needed(task.job)
                     flying[work.remote(task.due().to_json(), files, settings, flag)] = task
                 if stop.at_once.is_set():
                     return
@@ -324,12 +328,24 @@ def _serve(jobs: "queue.SimpleQueue[tuple]") -> None:
             tell(error)
 
 
+def _needed(job: Job) -> dict[str, bytes]:
+    """What an attempt may go on with: the cell's own files, and the sets of methods that its method names."""
+    method = build(METHODS.get(job.cell.method), job.cell.params, f"method {job.cell.method!r}")
+    named = [METHODS.create(spec) for registry, spec in held_specs(method) if registry is METHODS]
+    others = [] if job.overwrite else [cell_like(job.cell, each).set_in(job.out) for each in named]
+    return {**_files(job.out, job.cell, sets_too=not job.overwrite), **_contents(job.out, others)}
+
+
 def _files(out: Path, cell: Cell, sets_too: bool = True) -> dict[str, bytes]:
     """The set, checkpoints and log of a cell, by their paths in the run folder."""
     folders = [*([cell.set_in(out)] if sets_too else []), out / "checkpoints" / cell.cell_hash]
-    found = [file for folder in folders for file in sorted(folder.rglob("*")) if file.is_file()]
     log = out / "logs" / f"{cell.cell_hash}.log"
-    return {str(file.relative_to(out)): file.read_bytes() for file in [*found, *([log] if log.is_file() else [])]}
+    return {**_contents(out, folders), **({str(log.relative_to(out)): log.read_bytes()} if log.is_file() else {})}
+
+
+def _contents(out: Path, folders: Sequence[Path]) -> dict[str, bytes]:
+    found = [file for folder in folders for file in sorted(folder.rglob("*")) if file.is_file()]
+    return {str(file.relative_to(out)): file.read_bytes() for file in found}
 
 
 def _store(files: dict[str, bytes], out: Path) -> None:

@@ -4,11 +4,15 @@ docs/records.md is this table; a test compares both, and the fields with those t
 """
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
+from ...core.errors import shown
+
 _TYPES: dict[str, tuple[type, ...]] = {
     "text": (str,),
+    "name": (str,),
     "whole": (int,),
     "number": (int, float),
     "yes or no": (bool,),
@@ -16,6 +20,9 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "list": (list,),
     "numbers": (list,),
 }
+
+
+_NAME = r"[^/\\\x00-\x1f.][^/\\\x00-\x1f]{0,199}"  # folders and logs are called by it, in the run folder and nowhere else
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,8 @@ class Field:
             return None
         if not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "yes or no"):
             return f"is {type(value).__name__}, not {self.kind}"
+        if kind == "name" and not re.fullmatch(_NAME, value):
+            return f"is {shown(value)}, which is no name of a file"
         numbers = value if kind == "numbers" else [value] if kind == "number" else []
         if not all(isinstance(each, int | float) and not isinstance(each, bool) and math.isfinite(each) for each in numbers):
             return "holds what is no finite number"
@@ -43,7 +52,7 @@ FIELDS: dict[str, Field] = {
     # identity
     "schema": Field("whole", "version of this table", needed=True),
     "config_hash": Field("text", "sha256 of all that determines the result; one record per hash", needed=True),
-    "cell_hash": Field("text", "sha256 of all that determines the set", needed=True),
+    "cell_hash": Field("name", "sha256 of all that determines the set", needed=True),
     "set_hash": Field("text", "the same"),
     "method": Field("text", "name of the method", needed=True),
     "method_spec": Field("text", "the method as a command line writes it, defaults left out", needed=True),
@@ -111,6 +120,9 @@ FIELDS: dict[str, Field] = {
     ),
     "distill_reused": Field("yes or no", "the set was taken from the run folder"),
     "distill_environment": Field("mapping, or null", "of the process that made it, where that was another one"),
+    "taken_sets": Field(
+        "list", "sets of other cells that were taken and not made again; their seconds, each named here, count in `seconds`"
+    ),
     "resumed_at": Field("list", "steps at which a distillation that was cut short went on"),
     "checkpoint_note": Field("text, or null", "why a checkpoint was not used"),
 }

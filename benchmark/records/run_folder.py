@@ -7,6 +7,7 @@ OUT/logs/HASH.log       what a cell process printed
 """
 
 import contextlib
+import glob
 import os
 import re
 import shutil
@@ -95,16 +96,19 @@ def remove_leftovers(out: Path) -> None:
 
 
 def set_folder(out: Path, record: Mapping[str, Any]) -> Path:
-    """Where the set of a record (or of a cell, by the same names) lies in the run folder `out`; older ones are called by their
-    whole hash."""
-    old = out / "sets" / record["cell_hash"]
-    return old if old.is_dir() else out / "sets" / set_name(record)
+    """Where the set of a record (or of a cell, by the same names) lies in the run folder `out`. Older sets are called by their
+    whole hash, or by a name that the suite gave the backbone; they are found by the hash."""
+    sets, code = out / "sets", record["cell_hash"]
+    if not (folder := sets / set_name(record)).is_dir():
+        older = [sets / code, *sorted(sets.glob(f"*-{glob.escape(code[:8])}"))]
+        return next((found for found in older if found.is_dir()), folder)
+    return folder
 
 
 def set_name(record: Mapping[str, Any]) -> str:
-    """`clpdd-mini_vit_mae-ipc1-s0-1a2b3c4d`: method, distil backbone, IPC, seed, and the first digits of the cell's hash."""
-    backbone = record["distill_backbone"] or ""
-    shown = (record.get("display") or {}).get(backbone) or backbone.partition("[")[0]
+    """`clpdd-mini_vit_mae-ipc1-s0-1a2b3c4d`: method, distil backbone, IPC, seed, and the first digits of the cell's hash. Names
+    that a suite gives play no part: they may change between two runs of one cell."""
+    shown = (record["distill_backbone"] or "").partition("[")[0]
     budget = "all" if record["ipc"] is None else f"ipc{record['ipc']}"
     parts = (record["method"], shown, budget, f"s{record['distill_seed']}", record["cell_hash"][:8])
     return "-".join(re.sub(r"[^\w.+]+", "_", part)[:40] for part in parts if part)

@@ -28,6 +28,9 @@ class SetFacts:
     peak_bytes_by_phase: dict[str, Any] = field(default_factory=dict)
     base_bytes: dict[str, int | None] = field(default_factory=lambda: {"cpu_rss": None})  # before distilling
     set_fingerprint: str | None = None
+    # sets of other cells that were taken instead of made again: method_spec, cell_hash, seconds (which `seconds` above
+    # includes) and environment
+    taken_sets: list[dict[str, Any]] = field(default_factory=list)
     resumed_at: list[int] = field(default_factory=list)  # steps
     checkpoint_note: str | None = None
     device_shared: bool | None = None  # whether another run was seen on the device

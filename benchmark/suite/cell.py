@@ -104,7 +104,7 @@ class Cell:
 
     def set_in(self, out: Path) -> Path:
         """The folder of its set in a run folder."""
-        names = ("method", "distill_backbone", "ipc", "distill_seed", "cell_hash", "display")
+        names = ("method", "distill_backbone", "ipc", "distill_seed", "cell_hash")
         return set_folder(out, {name: getattr(self, name) for name in names})
 
 

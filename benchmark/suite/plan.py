@@ -19,6 +19,7 @@ from ...core.errors import UserError
 from ...core.method import METHODS, PROTOCOLS, Method, Protocol
 from ...core.params import build, resolved, spec_string
 from ...core.registry import LEAVE_ONE_OUT, Registry, held_specs, spec_parameters
+from ...core.sets import set_digest
 from ..records.records import jsonable
 from .cell import Cell, PlannedEvaluation, backbone_facts, digest, hashed
 from .code import code_of
@@ -28,7 +29,8 @@ FLOOR, CEILING = "random", "full"  # the controls
 
 
 def plan(suite: Suite, *, device: str = "auto") -> list[Cell]:
-    """The cells of a suite, each once: by dataset, seed, IPC, method, backbone. Raises `UserError` for what cannot run.
+    """The cells of a suite, each once: by dataset, seed, IPC, method, backbone, and of each dataset those last whose methods
+    take sets of others. Raises `UserError` for what cannot run.
 
     Backbones are loaded one at a time to read their cards, datasets one at a time to read their fingerprints.
     """
@@ -58,11 +60,13 @@ def outline(suite: Suite) -> list[Cell]:
     planned = evaluations_on(protocols, canonical(BACKBONES, suite.eval_backbones or suite.backbones))
     display = suite.display_names()
     known = cache(lambda spec: (method := METHODS.create(spec), code_of(method), jsonable(resolved(method))))
+    late = cache(lambda spec: depth(known(spec)[0]))
     found: dict[tuple, Cell] = {}
     for dataset in canonical(DATASETS, suite.datasets):
         source = DATASETS.create(dataset)
         dataset_params = jsonable(resolved(source))
-        for seed, ipc, spec, distiller in grid(suite, methods, distillers):
+        walked = list(grid(suite, methods, distillers))
+        for seed, ipc, spec, distiller in sorted(walked, key=lambda place: late(place[2])):  # sets that others take come first
             seen = [e for e in planned if suite.transfer or distiller is None or e.eval_backbone in (None, distiller)]
             if not seen and distiller is not None:
                 raise UserError(f"transfer: false evaluates sets of {distiller} on it alone; name it in eval_backbones too")
@@ -210,9 +214,11 @@ def _features_digest(backbone: str) -> str:
 
 
 def named_fingerprints(method: str) -> dict[str, str]:
-    """Of the backbones and datasets that a method's parameters name, also inside the methods that they name, by spec."""
-    found: dict[str, str] = {}
-    for registry, spec in held_specs(METHODS.create(method)):
+    """Of the backbones, datasets and sets that a method's parameters name, also inside the methods that they name, by spec or
+    folder."""
+    created = METHODS.create(method)
+    found = {folder: set_digest(Path(folder)) for folder in created.given_sets}
+    for registry, spec in held_specs(created):
         if registry is METHODS:
             found |= named_fingerprints(spec)
         elif registry is BACKBONES:
@@ -220,6 +226,33 @@ def named_fingerprints(method: str) -> dict[str, str]:
         elif registry is DATASETS:
             found[spec] = DATASETS.create(spec).load().fingerprint
     return found
+
+
+def cell_like(cell: Cell, method: Method) -> Cell:
+    """The cell of another method with the backbone, data, IPC, seed and device of a cell that is located, without
+    evaluations."""
+    backbone = (cell.distill_backbone, cell.distill_backbone_spec) if method.uses_backbone else (None, None)
+    spec = spec_string(method)
+    return hashed(
+        replace(
+            cell,
+            method=method.name,
+            method_spec=spec,
+            method_code=code_of(method),
+            params=jsonable(resolved(method)),
+            distill_backbone=backbone[0],
+            distill_backbone_spec=backbone[1],
+            ipc=cell.ipc if method.uses_ipc else None,
+            named_fingerprints=named_fingerprints(spec),
+            evaluations=(),
+        )
+    )
+
+
+def depth(method: Method) -> int:
+    """How many methods stand in a row, each named by a parameter of the one before: 0 for most, 1 for `neighbors[of=lgm]`."""
+    named = [METHODS.create(spec) for registry, spec in held_specs(method) if registry is METHODS]
+    return 1 + max(map(depth, named)) if named else 0
 
 
 def canonical(registry: Registry[Any], specs: Iterable[str]) -> list[str]:

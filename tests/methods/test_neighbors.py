@@ -34,6 +34,15 @@ def test_a_method_is_distilled_first_with_the_same_seed(backbone, data, run):
     assert random[0].indices.tolist() != random[1].indices.tolist()
 
 
+def test_a_set_that_is_there_is_taken(backbone, data, run):
+    """The harness is asked by the method with its parameters, for the backbone, data, IPC and seed of this run."""
+    there = real_set(data, torch.tensor([3, 30, 40]))
+    asked = []
+    lent = dataclasses.replace(run, stored_set=lambda method: asked.append(method) or there)
+    assert Neighbors(of="lgm[copies=2]").distill(backbone, data, 1, run=lent).indices.tolist() == [3, 30, 40]
+    assert asked == [METHODS.create("lgm[copies=2]")]
+
+
 def test_what_the_first_method_cannot_do_is_unsupported(backbone, data, run):
     with pytest.raises(Unsupported, match="smallest class"):
         Neighbors(of="centroids").distill(backbone, data, 1000, run=run)

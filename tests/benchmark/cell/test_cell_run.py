@@ -21,7 +21,7 @@ from ddbench.benchmark.suite.cell import Cell
 from ddbench.benchmark.suite.plan import outline, plan
 from ddbench.benchmark.suite.suite import suite
 from ddbench.core.errors import DiskError, Diverged
-from ddbench.core.method import PROTOCOLS
+from ddbench.core.method import METHODS, PROTOCOLS
 from ddbench.core.registry import plugin_module
 from ddbench.core.sets import DistilledSet
 
@@ -212,6 +212,33 @@ def test_a_checkpoint_is_used_and_then_removed(work, tmp_path, monkeypatch):
     assert (record["status"], record["resumed_at"]) == ("ok", [])
     assert record["checkpoint_note"].startswith("checkpoint loop0.safetensors cannot be read")
     assert not left.exists()
+
+
+def test_a_set_that_another_cell_made_is_taken_and_counted_as_if_made_here(work, tmp_path, monkeypatch):
+    """Bit for bit what distilling it again gives; seconds of the set are added, and named."""
+    (alone,) = records(work("neighbors[of=clpdd[steps=3]]", backbones=TWO[:1]))
+    assert (alone["taken_sets"], alone["steps"]) == ([], 3)
+    shutil.rmtree(tmp_path / "sets")
+    (inner,) = records(work("clpdd[steps=3]", backbones=TWO[:1]))
+    monkeypatch.setattr(METHODS.get("clpdd"), "distill", lambda *args, **named: pytest.fail("distilled again"))
+    (after,) = records(work("neighbors[of=clpdd[steps=3]]", backbones=TWO[:1]))
+    assert (after["set_fingerprint"], after["top1"]) == (alone["set_fingerprint"], alone["top1"])
+    (taken,) = after["taken_sets"]
+    assert (taken["method_spec"], taken["cell_hash"]) == ("clpdd[steps=3]", inner["cell_hash"])
+    assert taken["seconds"].items() <= inner["seconds"].items()
+    assert {"features", "distill", "checkpoint", "warmup"} == taken["seconds"].keys()
+    assert after["seconds"]["distill"] > inner["seconds"]["distill"]
+    assert after["seconds"]["warmup"] == pytest.approx(inner["seconds"]["warmup"])
+    assert (after["steps"], after["steps_per_second"]) == (3, inner["steps_per_second"])
+    assert after["peak_bytes"]["cpu_rss"] >= inner["peak_bytes"]["cpu_rss"]
+    assert after["features_seconds_cold"] >= inner["features_seconds_cold"]
+
+
+@pytest.mark.parametrize("change", [{"overwrite": True}, {"seeds": [1]}, {"ipc": [2]}])
+def test_a_set_of_another_cell_or_under_overwrite_is_not_taken(work, change):
+    work("clpdd[steps=1]", backbones=TWO[:1])
+    (record,) = records(work("neighbors[of=clpdd[steps=1]]", backbones=TWO[:1], **change))
+    assert (record["status"], record["taken_sets"]) == ("ok", [])
 
 
 def test_another_run_on_the_device_is_in_the_record_of_the_set_for_good(work, monkeypatch):

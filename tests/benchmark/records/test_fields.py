@@ -26,6 +26,8 @@ def test_the_docs_have_a_line_for_every_field():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        ({"cell_hash": "../../secret"}, "'cell_hash' is '../../secret', which is no name of a file"),
+        ({"cell_hash": "..\\x"}, "'cell_hash' is '..\\\\x', which is no name of a file"),
         ({"config_hash": [1]}, "'config_hash' is list, not text"),
         ({"top1": "50"}, "'top1' is str, not number, or null"),
         ({"top1": float("nan")}, "'top1' holds what is no finite number"),

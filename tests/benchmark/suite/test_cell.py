@@ -120,7 +120,7 @@ def test_sets_are_called_by_what_they_are(cell_of, tmp_path):
     cell = cell_of(distill_backbone="net[model=a/b]", ipc=10, distill_seed=3)
     assert cell.set_in(tmp_path) == tmp_path / "sets" / f"m-net-ipc10-s3-{cell.cell_hash[:8]}"
     named = cell_of(distill_backbone="net[model=a/b]", display={"net[model=a/b]": "ab 64"})
-    assert named.set_in(tmp_path).name == f"m-ab_64-ipc1-s0-{named.cell_hash[:8]}"
+    assert named.set_in(tmp_path).name == f"m-net-ipc1-s0-{named.cell_hash[:8]}"
     whole = cell_of(distill_backbone=None, distill_backbone_spec=None, ipc=None)
     assert whole.set_in(tmp_path).name == f"m-all-s0-{whole.cell_hash[:8]}"
     record = blank_record(cell, cell.evaluations[0], "ok")
@@ -131,6 +131,15 @@ def test_sets_of_older_runs_are_found_under_their_whole_hash(cell_of, tmp_path):
     cell = cell_of()
     (tmp_path / "sets" / cell.cell_hash).mkdir(parents=True)
     assert cell.set_in(tmp_path) == tmp_path / "sets" / cell.cell_hash
+
+
+def test_a_name_of_the_suites_own_may_change_between_two_runs(cell_of, tmp_path):
+    """The set is found, also one that an older version called by that name."""
+    named, renamed = cell_of(display={"net": "one"}), cell_of(display={"net": "two"})
+    assert named.set_in(tmp_path) == renamed.set_in(tmp_path) == cell_of().set_in(tmp_path)
+    older = tmp_path / "sets" / f"m-one-ipc1-s0-{named.cell_hash[:8]}"
+    older.mkdir(parents=True)
+    assert renamed.set_in(tmp_path) == older
 
 
 def test_labels_have_the_suites_own_names(cell_of):

@@ -9,11 +9,13 @@ import torch
 from PIL import Image
 
 from ddbench.benchmark.suite.cell import blank_record, record_key
-from ddbench.benchmark.suite.plan import device_kind, each_once, outline, plan
+from ddbench.benchmark.suite.plan import cell_like, device_kind, each_once, outline, plan
 from ddbench.benchmark.suite.suite import suite
 from ddbench.core.backbone import BACKBONES
 from ddbench.core.data import DATASETS
 from ddbench.core.errors import UserError
+from ddbench.core.method import METHODS
+from ddbench.core.sets import real_set
 
 FOUR = ["fake_net", *(f"fake_net[seed={seed}]" for seed in (1, 2, 3))]
 
@@ -169,7 +171,7 @@ def test_names_of_the_suites_own_are_in_cells_and_records(fake_plugins):
         methods=["fake"], backbones=[named, "fake_net"], datasets=["fake_data"], protocols=["fake_probe"], controls=False
     )
     first, second = plan(asked, device="cpu")
-    assert (first.label, first.set_in(Path()).name[:13]) == ("fake · one · fake_data · ipc 1 · seed 0", "fake-one-ipc1")
+    assert (first.label, first.set_in(Path()).name[:13]) == ("fake · one · fake_data · ipc 1 · seed 0", "fake-fake_net")
     assert second.label == "fake · fake_net · fake_data · ipc 1 · seed 0"
     assert blank_record(second, second.evaluations[0], "ok")["display"] == {"fake_net[seed=1]": "one"}
     with pytest.raises(UserError, match="the name 'one' stands for two specs"):
@@ -178,7 +180,7 @@ def test_names_of_the_suites_own_are_in_cells_and_records(fake_plugins):
 
 def test_backbones_that_a_method_names_are_part_of_what_a_set_is(planned, monkeypatch):
     """By their weights, also inside a method that a parameter names."""
-    specs = ["duet[steps=1,also=fake_net]", "neighbors[of=duet[also=fake_net]]", "clpdd[steps=1]"]
+    specs = ["duet[steps=1,also=fake_net]", "clpdd[steps=1]", "neighbors[of=duet[also=fake_net]]"]
 
     def hashes():
         return [cell.cell_hash for cell in planned(specs, ["mini_vit_mae"])]
@@ -193,7 +195,24 @@ def test_backbones_that_a_method_names_are_part_of_what_a_set_is(planned, monkey
         return backbone
 
     monkeypatch.setattr(net, "load", other)
-    assert [old == new for old, new in zip(before, hashes(), strict=True)] == [False, False, True]
+    assert [old == new for old, new in zip(before, hashes(), strict=True)] == [False, True, False]
+
+
+def test_cells_that_take_sets_of_others_come_after_them(planned):
+    specs = ["neighbors[of=neighbors[of=fake]]", "neighbors[of=fake]", "fake"]
+    cells = planned(specs, ["fake_net"], seeds=[0, 1])
+    assert [(cell.method_spec, cell.distill_seed) for cell in cells] == [(spec, s) for spec in specs[::-1] for s in (0, 1)]
+    late, _, inner, *_ = cells[::-1]
+    assert cell_like(late, METHODS.create("fake")).cell_hash == cells[1].cell_hash
+    assert cell_like(late, METHODS.create("neighbors[of=fake]")).cell_hash == inner.cell_hash
+
+
+def test_the_content_of_a_set_that_a_method_is_given_is_part_of_what_it_makes(planned, tmp_path, make_data):
+    def cell(indices):
+        real_set(make_data(), torch.tensor(indices)).save(tmp_path / "set")
+        return planned([f"neighbors[folder={tmp_path / 'set'}]"], ["fake_net"])[0].cell_hash
+
+    assert cell([3]) == cell([3]) != cell([4])
 
 
 def test_ten_thousand_cells_are_planned_in_seconds(fake_plugins):
