@@ -6,7 +6,7 @@ would first convert all of it into a second copy in its cache. Nothing is downlo
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 from ..core.data import DATASETS, DataSource, ImageData
 from ..core.errors import UserError
 from ..core.params import Count, Positive
-from ._decode import Colour
+from ._decode import Colour, named
 from ._encoded import digest, each
 from ._files import file_digest, file_stamp
 from ._packed import Packed
@@ -110,16 +110,30 @@ class ArrowImages(Packed):
         return [(k, _bytes_of(one, self.name(indices[k]))) for k, one in enumerate(found)]
 
     def content_key(self) -> str:
-        return digest([*each(file_digest, self._files()), *map(str, self.kept.tolist()), *column_key(self.column)], self.size)
+        return self._key(file_digest)
 
     def stamp_key(self) -> str:
-        return digest([*each(file_stamp, self._files()), *map(str, self.kept.tolist()), *column_key(self.column)], self.size)
+        return self._key(file_stamp)
 
     def total_bytes(self) -> int:
-        return sum(file.stat().st_size for file in self._files())
+        with named("of a row", "cannot be read"):
+            return sum(file.stat().st_size for file in (*self._files(), *self._outside()))
+
+    def _key(self, of_file: Callable[[Path], str]) -> str:
+        rows = [*each(of_file, self._files()), *map(str, self.kept.tolist()), *column_key(self.column)]
+        return digest([*rows, *each(of_file, self._outside())], self.size)
 
     def _files(self) -> list[Path]:
         return [Path(entry["filename"]) for entry in self.rows.cache_files]
+
+    def _outside(self) -> list[Path]:
+        """Files that rows name in the place of bytes of their own."""
+        from pyarrow import compute  # pyright: ignore[reportMissingImports]  # the library needs it anyway
+
+        stored = self.rows.data.column(self.column).take(self.kept)
+        parts = {part.name: values for part, values in zip(stored.type, stored.flatten(), strict=True)}
+        empty = compute.equal(compute.fill_null(compute.binary_length(parts["bytes"]), 0), 0)
+        return [Path(path) for path in parts["path"].filter(empty).to_pylist() if path]
 
 
 def _bytes_of(stored: Any, name: str) -> bytes:

@@ -7,6 +7,7 @@ indexed once by tarfile, and images are read where they lie; nothing is unpacked
 import contextlib
 import json
 import os
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ from ._files import file_digest, file_stamp
 from ._packed import Packed
 from ._user_splits import by_split, listed_names, split_data
 
+_PACKED = re.compile(r"\.(tar\.\w+|tgz|tbz2?|txz)$")
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 _LABEL_BYTES = 1 << 20  # of a label member; more is no label
 _KEYS = ("label", "cls", "class", "class_id", "target")  # of a .json member
 
@@ -88,10 +91,16 @@ class WebDataset(DataSource):
         folder = path if path.is_dir() else path.parent
         files = sorted(path.rglob("*.tar")) if path.is_dir() else [path] if path.is_file() else []
         if not files:
-            packed = next(path.rglob("*.tar.*"), None) if path.is_dir() else None
+            packed = next((f for f in path.rglob("*") if _PACKED.search(f.name)), None) if path.is_dir() else None
             cure = f"unpack {packed.name} to .tar" if packed else "give a folder that holds train-*.tar and test-*.tar"
             raise UserError(f"{path} holds no .tar shards; {cure}")
+        packed = sorted(f for f in folder.rglob("*") if f.is_file() and _PACKED.search(f.name)) if path.is_dir() else []
         splits, notes = by_split(files, folder), []
+        if packed:
+            are = "packed shards are" if len(packed) > 1 else "packed shard is"
+            notes.append(
+                f"{len(packed):,} {are} not read (first {packed[0].relative_to(folder)}); unpack to .tar what should be"
+            )
 
         def load(split: str) -> tuple[np.ndarray, Any]:
             shards = splits[split]
@@ -127,7 +136,7 @@ def index_shard(file: Path, image: str | None = None, label: str | None = None) 
     places, names, labels, skipped = [], [], [], Counter()
     length = file.stat().st_size
     with _opened(file) as raw:
-        for key, members in _samples(raw, file):
+        for key, members in _samples(raw, skipped):
             picture = _picture(members, image)
             stored = _label(raw, members, label, file, key)
             if picture is None or stored is None:
@@ -149,14 +158,21 @@ def index_shard(file: Path, image: str | None = None, label: str | None = None) 
     return Shard(np.array(places, np.int64).reshape(-1, 2), names, labels, skipped)
 
 
-def _samples(raw: Any, file: Path) -> Any:
-    """(key, members by extension) of a shard in its order."""
+def _samples(raw: Any, skipped: Counter) -> Any:
+    """(key, members by extension) of a shard in its order; links that lead out of it are `skipped`."""
     key, members = None, {}
+    there: dict[str, tarfile.TarInfo] = {}
     with tarfile.open(fileobj=raw, mode="r:") as archive:
         for member in archive:
             folder, _, base = member.name.rpartition("/")
-            if not member.isreg() or base.startswith("."):
+            if member.isdir() or base.startswith("."):
                 continue
+            if member.islnk() and (same := there.get(member.linkname)):  # a second name of a file that was packed before
+                member.offset_data, member.size = same.offset_data, same.size
+            elif not member.isreg():
+                skipped["link"] += 1
+                continue
+            there[member.name] = member
             stem, _, kind = base.partition(".")
             if (found := f"{folder}/{stem}") != key:
                 if members:
@@ -189,7 +205,7 @@ def _label(raw: Any, members: dict[str, tarfile.TarInfo], asked: str | None, fil
         if isinstance(value, dict):
             value = next((value[name] for name in _KEYS if name in value), None)
         if isinstance(value, bool | int | str) and str(value):
-            return int(value) if str(value).lstrip("-").isdecimal() and len(str(value)) < 19 else str(value)
+            return int(value) if _WHOLE.fullmatch(str(value)) else str(value)
     return None
 
 

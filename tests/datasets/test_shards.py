@@ -141,6 +141,7 @@ def test_text_labels_of_parquet_and_a_validation_split(tmp_path):
         (lambda d: write_tar(d / "train-00000.tar", [("a.png", png(0))]), "no sample with an image and a label"),
         (lambda d: write_tar(d / "train-00000.tar", [("a.png", b"?"), ("a.cls", b"0")]), r"train-00000.tar/a.png is corrupt"),
         (lambda d: write_tar(d / "train-00000.tar", [("a.png", png(0)), ("a.cls", bytes(2**21))]), "is no label"),
+        (lambda d: write_tar(d / "train-00000.tar", [("a.png", png(0)), ("a.cls", b"--5")]), "names in one split and numbers"),
         (lambda d: [f.rename(d / f"extra-{k}.tar") for k, f in enumerate(d.glob("test*"))], "train and test are due"),
     ],
 )
@@ -157,6 +158,52 @@ def test_a_column_that_cannot_be_guessed_is_asked_for(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds neither a dataset of save_to_disk nor .parquet files"):
         load("hf", tmp_path / "empty")
+
+
+@pytest.mark.parametrize("limit", [2.0, 1e-12])
+def test_images_that_rows_name_by_path_are_part_of_the_contents(tmp_path, limit):
+    """`save_to_disk` of today embeds them; folders of older versions do not."""
+    saved(tmp_path, {"train": range(8)})
+    import pyarrow as pa
+
+    (file,) = tmp_path.glob("train/*.arrow")
+    table = pa.ipc.open_stream(file.read_bytes()).read_all()
+    for k in range(8):
+        (tmp_path / f"{k}.png").write_bytes(png(k))
+    rows = [{"bytes": png(k) if k < 4 else None, "path": str(tmp_path / f"{k}.png")} for k in range(8)]
+    table = table.set_column(0, table.schema.field(0), [pa.array(rows, table.schema.field(0).type)])
+    with pa.ipc.new_stream(file, table.schema) as stream:
+        stream.write_table(table)
+    first = load("hf", tmp_path, memory_limit_gb=limit)
+    (tmp_path / "1.png").write_bytes(png(200))  # embedded: not read
+    assert load("hf", tmp_path, memory_limit_gb=limit).fingerprint == first.fingerprint
+    (tmp_path / "5.png").write_bytes(png(200) + b"longer")
+    changed = load("hf", tmp_path, memory_limit_gb=limit)
+    assert changed.fingerprint != first.fingerprint
+    assert 200 in red(changed.train) + red(changed.test)
+
+
+def test_packed_shards_and_links_are_counted_and_hard_links_read(tmp_path):
+    tar_shards(tmp_path)
+    (tmp_path / "train-00002.tar.gz").write_bytes(b"?")
+    with tarfile.open(tmp_path / "train-00003.tar", "w") as archive:
+        for name, kind, target in (
+            ("a.png", None, ""),
+            ("b.png", tarfile.LNKTYPE, "a.png"),
+            ("c.png", tarfile.SYMTYPE, "a.png"),
+        ):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind or tarfile.REGTYPE, target
+            content = b"" if kind else png(99)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+            label = tarfile.TarInfo(f"{name[0]}.cls")
+            label.size = 1
+            archive.addfile(label, io.BytesIO(b"1"))
+    data = load("webdataset", tmp_path)
+    assert red(data.train)[-2:] == [99, 99]
+    assert "1 packed shard is not read (first train-00002.tar.gz); unpack to .tar what should be" in data.notes
+    assert "train: 2 members are not read: link 1, sample without image 1" in data.notes
 
 
 def test_two_image_columns_of_a_file_are_two_contents(tmp_path):
