@@ -10,7 +10,7 @@ import torch
 from ..core.data import stratified_indices
 from ..core.errors import UserError
 from ._decode import extensions
-from ._limits import Listing
+from ._limits import Listing, hidden
 from ._notes import number_order
 
 _COLUMNS = {
@@ -56,7 +56,7 @@ def split_off(listing: Listing) -> tuple[Listing, Listing]:
 
 
 def _hidden(file: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(folder).parts)
+    return any(map(hidden, file.relative_to(folder).parts))
 
 
 def _splits(rows: Sequence[tuple[Path, str, str]], table: Path, notes: list[str]) -> list[list[tuple[Path, str, str]]]:
@@ -79,7 +79,7 @@ def read_rows(folder: Path, table: Path) -> list[tuple[Path, str, str]]:
     except FileNotFoundError as error:
         raise UserError(f"{table} does not exist; labels= names a CSV with the columns file,label[,split]") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{table} cannot be read as UTF-8 text: {error}") from error
+        raise UserError(f"{table} cannot be read as UTF-8 text: {error}; save it as UTF-8") from error
     first = text.partition("\n")[0]
     reader = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=first.count))
     columns = {key: _column(reader.fieldnames or (), names) for key, names in _COLUMNS.items()}
@@ -110,7 +110,8 @@ def _column(held: Sequence[str], names: Sequence[str]) -> str | None:
 
 
 def _found(name: str, folder: Path, table: Path, number: int) -> Path:
-    for root in (folder, table.parent):
-        if (file := root / name).is_file():
-            return file
+    for spelt in dict.fromkeys((name, name.replace("\\", "/"))):  # as Windows writes paths
+        for root in (folder, table.parent):
+            if (file := root / spelt).is_file():
+                return file
     raise UserError(f"{table}:{number}: there is no file {name} in {folder}; paths are relative to it")

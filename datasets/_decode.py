@@ -50,6 +50,7 @@ class Seen:
     size: tuple[int, int]  # width and height as stored
     transparent: bool = False  # whether any pixel is; not merely an alpha channel
     sixteen_bit: bool = False
+    cmyk: bool = False  # inks, turned into RGB without the profile that says which
     frames: bool = False  # several, of which the first is read
 
 
@@ -73,23 +74,20 @@ def rgb(file: Path | BinaryIO, background: str = "white", name: str | None = Non
     `name` is what errors call the image, by default its path. Raises `UserError` for what cannot be decoded.
     """
     with named(name or file, "is corrupt or truncated"), opened(file, name) as image:
-        frames = _has_frames(image)
+        frames, deep = _has_frames(image), _is_stored_in_sixteen(image)
         image.load()
-        sixteen = _is_sixteen_bit(image)
-        shown, transparent = _eight_bit_rgb(image, sixteen, background)
-        return shown, Seen(image.mode, image.size, transparent, sixteen, frames)
+        shown, transparent = _eight_bit_rgb(image, _is_sixteen_bit(image), background)
+        return shown, Seen(image.mode, image.size, transparent, deep, image.mode == "CMYK", frames)
 
 
 def look(file: Path | BinaryIO, name: str | None = None) -> Seen:
     """What the header of a file tells; only pixels that may be transparent are decoded. Errors as `rgb`."""
     with named(name or file, "cannot be opened"), opened(file, name) as image:
-        sixteen = _is_sixteen_bit(image)
-        _check_depth(image, sixteen)
-        seen = Seen(image.mode, image.size, sixteen_bit=sixteen, frames=_has_frames(image))
+        _check_depth(image, _is_sixteen_bit(image))
+        deep, frames = _is_stored_in_sixteen(image), _has_frames(image)
         if not _may_be_transparent(image):
-            return seen
-    transparent = rgb(file, name=name)[1].transparent
-    return Seen(seen.mode, seen.size, transparent, seen.sixteen_bit, seen.frames)
+            return Seen(image.mode, image.size, False, deep, image.mode == "CMYK", frames)
+    return rgb(file, name=name)[1]
 
 
 def square(file: Path | BinaryIO, size: int, background: str = "white", name: str | None = None) -> tuple[np.ndarray, Seen]:
@@ -142,6 +140,11 @@ def named(file: object, what: str) -> Iterator[None]:
 
 class _Depth(Exception):
     """Pixels whose range nobody declared."""
+
+
+def _is_stored_in_sixteen(image: Image.Image) -> bool:
+    """Whether an undecoded image has 16 bits per channel; of colour Pillow reads the upper 8."""
+    return _is_sixteen_bit(image) or any(";16" in str(tile[3]) for tile in image.tile)
 
 
 def _is_sixteen_bit(image: Image.Image) -> bool:
@@ -197,6 +200,14 @@ def _composited(image: Image.Image, background: str) -> tuple[Image.Image, bool]
     return canvas.convert("RGB"), True
 
 
+_PECULIAR = {
+    "transparent": "transparent pixels, composited on {background}",
+    "sixteen_bit": "16 bits per channel, scaled to 8",
+    "cmyk": "inks (CMYK) for pixels, turned into RGB without a colour profile",
+    "frames": "several frames, of which the first is read",
+}
+
+
 def survey(seen: Sequence[Seen], name_of: Callable[[int], str]) -> dict[str, Any]:
     """JSON-ready counts over many files: modes, sizes, and for each peculiarity how many and the first by name."""
     sizes = Counter(one.size for one in seen)
@@ -208,7 +219,7 @@ def survey(seen: Sequence[Seen], name_of: Callable[[int], str]) -> dict[str, Any
     if sizes:
         by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
         found["sizes"].update(smallest=by_area[0], largest=by_area[-1], most_common=sizes.most_common(1)[0][0])
-    for kind in ("transparent", "sixteen_bit", "frames"):
+    for kind in _PECULIAR:
         chosen = [k for k, one in enumerate(seen) if getattr(one, kind)]
         found[kind] = {"count": len(chosen), "first": name_of(chosen[0]) if chosen else None}
     return found
@@ -216,11 +227,7 @@ def survey(seen: Sequence[Seen], name_of: Callable[[int], str]) -> dict[str, Any
 
 def survey_notes(found: dict[str, Any], background: str) -> Iterator[str]:
     """A line for each peculiarity of a `survey` that changes pixels."""
-    told = {
-        "transparent": f"transparent pixels, composited on {background}",
-        "sixteen_bit": "16 bits per channel, scaled to 8",
-        "frames": "several frames, of which the first is read",
-    }
-    for kind, text in told.items():
+    for kind, text in _PECULIAR.items():
         if count := found[kind]["count"]:
-            yield f"{count:,} image{'s have' if count > 1 else ' has'} {text} (first {found[kind]['first']})"
+            told = text.format(background=background)
+            yield f"{count:,} image{'s have' if count > 1 else ' has'} {told} (first {found[kind]['first']})"

@@ -33,7 +33,10 @@ def plain_labels(stored: np.ndarray, where: object, key: str = "labels") -> Labe
     if values.dtype.kind in "US":
         return Labels(_text(values, where, key), tuple(notes))
     if values.dtype.kind == "f":
-        if not (np.isfinite(values) & (values == np.floor(values))).all():
+        if not np.isfinite(values).all():
+            gone = int((~np.isfinite(values)).sum())
+            raise UserError(f"{where}: {gone:,} {key} are missing (NaN) or infinite; leave images without a class out")
+        if not (values == np.floor(values)).all():
             raise UserError(f"{where}: {key} are fractions such as {_odd(values)}; a class is a whole number from 0 or a name")
         notes.append(f"labels stored as {values.dtype} are read as whole numbers")
     elif values.dtype.kind not in "iub":
@@ -71,7 +74,7 @@ def _many(values: np.ndarray) -> str:
 
 
 def _odd(values: np.ndarray) -> str:
-    return f"{values[~(np.isfinite(values) & (values == np.floor(values)))][0]:g}"
+    return f"{values[values != np.floor(values)][0]:g}"
 
 
 def _text(values: np.ndarray, where: object, key: str) -> np.ndarray:

@@ -25,6 +25,14 @@ class Listing:
         return Listing([self.files[i] for i in indices], [self.labels[i] for i in indices], groups)
 
 
+_LEFT_THERE = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}  # by Windows, by macOS's archiver, by network drives
+
+
+def hidden(name: str) -> bool:
+    """Whether a file or folder of this name is none of the dataset's."""
+    return name.startswith(".") or name.lower() in _LEFT_THERE
+
+
 def first(split: Split, limit: int | None) -> Split:
     """The first `limit` images of a split that lies in an array, in the order of the file."""
     if limit is None or limit >= len(split):

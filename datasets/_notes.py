@@ -163,5 +163,11 @@ def number_order(names: Sequence[str]) -> tuple[list[str], str]:
 
 
 def order_notes(names: Sequence[str], order: str) -> Iterator[str]:
+    alike = defaultdict(list)
+    for name in names:
+        alike[name.casefold()].append(name)
+    if several := [group for group in alike.values() if len(group) > 1]:
+        pairs = ", ".join(" and ".join(map(repr, group)) for group in several[:_SHOWN]) + ", …" * (len(several) > _SHOWN)
+        yield f"class names differ in capitals alone: {pairs}; each is a class of its own"
     if order == "by number" and list(names) != sorted(names):
         yield f"classes are numbers and are ordered as such ({', '.join(names[:3])}, …), not as text"

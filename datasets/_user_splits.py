@@ -11,14 +11,31 @@ import torch
 from ..core.data import ImageData, stratified_indices
 from ..core.errors import UserError
 from ._csv import SPLIT_OFF
+from ._decode import extensions
 from ._encoded import Encoded, EncodedSplit, encoded_data
 from ._labels import numbered, plain_labels
+from ._limits import hidden
 from ._notes import order_notes
 from .arrays import class_names
 from .folder import with_mirror
 
 TESTS = ("test", "val", "valid", "validation", "dev")
 _TOKEN = re.compile(r"(?:^|[^a-z])(train|test|val|valid|validation|dev)(?:[^a-z]|$)")
+
+
+def files_below(folder: Path, pattern: str) -> list[Path]:
+    """Files of a folder and its subfolders by name, hidden ones left out, in order."""
+    found = (file for file in folder.rglob(pattern) if file.is_file())
+    return sorted(file for file in found if not any(map(hidden, file.relative_to(folder).parts)))
+
+
+_HOLD_DATA = {".arrow", ".bz2", ".gz", ".npz", ".parquet", ".tar", ".tgz", ".txz", ".xz", ".zip", ".zst"}
+
+
+def not_read(folder: Path, kind: str) -> list[Path]:
+    """Files below a folder of shards that may hold images and are no shards of this `kind` (`.tar`)."""
+    may = (_HOLD_DATA | extensions()) - {kind}
+    return [file for file in files_below(folder, "*") if file.suffix.lower() in may] if folder.is_dir() else []
 
 
 def by_split(files: Iterable[Path], root: Path) -> dict[str, list[Path]]:
@@ -52,6 +69,7 @@ def split_data(
     held: Sequence[str],
     names: Sequence[str] | None,
     notes: list[str],
+    unread: Sequence[Path] = (),
 ) -> ImageData:
     """The dataset. `load(split)` gives the stored labels and a maker of images at some places (None: all)."""
     where = source.path
@@ -74,7 +92,10 @@ def split_data(
         )
     told = [*order_notes(classes.names, classes.order), *classes.notes, *notes]
     title = name if test_name in (None, "test") else f"{name}[test={test_name}]"
-    data = encoded_data(title, train, test, classes.names, source.memory_limit_gb, notes=told, class_order=classes.order)
+    data = encoded_data(
+        title, train, test, classes.names, source.memory_limit_gb,
+        notes=told, facts={"unread": list(map(str, unread))}, class_order=classes.order,
+    )  # fmt: skip
     return with_mirror(data, source.mirror)
 
 

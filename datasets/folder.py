@@ -15,7 +15,7 @@ from ..core.params import Count, Positive
 from ._csv import TEST_NAMES, csv_listing
 from ._decode import Colour, extensions
 from ._files import file_data, image_findings
-from ._limits import Listing
+from ._limits import Listing, hidden
 from ._notes import number_order, order_notes
 
 
@@ -81,7 +81,9 @@ def with_mirror(data: ImageData, mirror: bool) -> ImageData:
     return replace(data, mirror=False, fingerprint=hashlib.sha256(f"{data.fingerprint} not mirrored".encode()).hexdigest())
 
 
-def unread_notes(folder: Path, used: Sequence[Path] | None, unread: Sequence[Path]) -> list[str]:
+def unread_notes(
+    folder: Path, used: Sequence[Path] | None, unread: Sequence[Path], cure: str = "convert to PNG or JPEG what should be"
+) -> list[str]:
     """What lies in a dataset's folder and is not read: files, and folders beside those that are `used` (None: any may be)."""
     notes = []
     if unread:
@@ -89,10 +91,10 @@ def unread_notes(folder: Path, used: Sequence[Path] | None, unread: Sequence[Pat
         counted = ", ".join(f"{kind} {count:,}" for kind, count in kinds[:5]) + ", …" * (len(kinds) > 5)
         first = "/".join(min(unread).parts[-3:])
         files = "files are" if len(unread) > 1 else "file is"
-        notes.append(f"{len(unread):,} {files} not read: {counted} (first {first}); convert to PNG or JPEG what should be")
+        notes.append(f"{len(unread):,} {files} not read: {counted} (first {first}); {cure}")
     if used is None:
         return notes
-    beside = [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
+    beside = [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir() and not hidden(entry.name)]
     if others := [name for name in beside if name not in {part.name for part in used}]:
         notes.append(f"folders that are not read: {', '.join(f'{name}/' for name in others[:5])}" + ", …" * (len(others) > 5))
     return notes
@@ -135,7 +137,7 @@ def class_listing(folder: Path, names: Sequence[str | None], empty: bool = False
     `empty`: whether a class folder may hold no images.
     """
     files, labels, unread = [], [], []
-    unread += [entry for entry in sorted(folder.iterdir()) if entry.is_file() and not entry.name.startswith(".")]
+    unread += [entry for entry in sorted(folder.iterdir()) if entry.is_file() and not hidden(entry.name)]
     for label, name in enumerate(names):
         if name is None:
             continue
@@ -148,7 +150,7 @@ def class_listing(folder: Path, names: Sequence[str | None], empty: bool = False
 
 def class_folders(folder: Path) -> list[str]:
     """Names of the class folders, as numbers where all of them are, else sorted; hidden ones do not count."""
-    names = [entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    names = [entry.name for entry in folder.iterdir() if entry.is_dir() and not hidden(entry.name)]
     if not names:
         raise UserError(f"{folder} holds no class folders; the layout is CLASS/IMAGE")
     return number_order(names)[0]
@@ -184,14 +186,21 @@ def files_of_class(folder: Path) -> tuple[list[Path], list[Path]]:
             continue
         seen.add(place)
         for entry in sorted(os.scandir(parent), key=lambda entry: entry.name):
-            if entry.name.startswith("."):
+            if hidden(entry.name):
                 continue
-            if entry.is_dir():
+            if _leads_to_folder(entry):
                 waiting.append(Path(entry.path))
             elif entry.is_symlink() or entry.is_file():  # neither sockets nor pipes, which would hang
                 found = Path(entry.path)
                 (images if found.suffix.lower() in extensions() else others).append(found)
     return sorted(images), sorted(others)
+
+
+def _leads_to_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: named when it is opened
+        return False
 
 
 def _identity(folder: Path) -> tuple[int, int]:

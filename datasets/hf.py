@@ -21,7 +21,8 @@ from ._encoded import digest, each
 from ._files import file_digest, file_stamp
 from ._packed import Packed
 from ._parquet import ParquetImages, column_key, missing_shards, opened_shard, read_labels
-from ._user_splits import by_split, split_data
+from ._user_splits import by_split, chosen_splits, files_below, not_read, split_data
+from .folder import unread_notes
 
 _LABELS = ("label", "labels", "class", "target", "category")  # columns that hold them where no type says so
 
@@ -51,7 +52,7 @@ class HuggingFace(DataSource):
         with _explained(path):
             found = library.load_from_disk(str(path))
         splits = dict(found) if isinstance(found, library.DatasetDict) else {"": found}
-        image, label, names = _columns(next(iter(splits.values())).features.to_dict(), self.image, self.label, path)
+        image, label, names = self._columns({name: part.features.to_dict() for name, part in splits.items()}, path)
 
         def load(split: str) -> tuple[np.ndarray, Any]:
             with _explained(path):
@@ -65,12 +66,31 @@ class HuggingFace(DataSource):
 
         return split_data(self, path.resolve().name, load, list(splits), names, [])
 
+    def _columns(self, features: dict[str, dict[str, Any]], path: Path) -> tuple[str, str, list[str] | None]:
+        """Image column, label column and class names, which all splits have to share: numbers mean places among them."""
+        used = [split for split in chosen_splits(list(features), path, []) if split is not None]
+        found = {split: _columns(features[split], self.image, self.label, path) for split in used}
+        (first, wanted), *others = found.items()
+        for split, (image, label, names) in others:
+            if (image, label) != wanted[:2]:
+                raise UserError(
+                    f"{path}: columns are {', '.join(wanted[:2])} in {first} and {image}, {label} in {split}; rename"
+                )
+            if names != wanted[2]:
+                raise UserError(
+                    f"{path}: class names of {split} are not those of {first}, in their order ({_named_by(names)} against "
+                    f"{_named_by(wanted[2])}); cast the column to one ClassLabel in all splits"
+                )
+        return wanted
+
     def _parquet(self, path: Path) -> ImageData:
-        files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+        files = files_below(path, "*.parquet") if path.is_dir() else [path]
         if not files:
             raise UserError(f"{path} holds neither a dataset of save_to_disk nor .parquet files")
         splits = by_split(files, path if path.is_dir() else path.parent)
-        image, label, names = _columns(parquet_features(files[0]), self.image, self.label, files[0])
+        image, label, names = self._columns({name: parquet_features(part[0]) for name, part in splits.items()}, path)
+        unread = not_read(path, ".parquet")
+        notes = unread_notes(path, None, unread, "convert to .parquet what should be")
 
         def load(split: str) -> tuple[np.ndarray, Any]:
             shards = splits[split]
@@ -86,7 +106,7 @@ class HuggingFace(DataSource):
 
             return _text_or_numbers(stored, path, label), make
 
-        return split_data(self, path.resolve().stem, load, list(splits), names, [])
+        return split_data(self, path.resolve().stem, load, list(splits), names, notes, unread)
 
 
 @dataclass(frozen=True)
@@ -173,6 +193,10 @@ def _columns(features: dict[str, Any], image: str | None, label: str | None, whe
     label = _one("label", label, typed if len(typed) == 1 or not named else named[:1], kinds, where)
     names = features[label].get("names") if kinds[label] == "ClassLabel" else None
     return image, label, None if names is None else [str(name) for name in names]
+
+
+def _named_by(names: Sequence[str] | None) -> str:
+    return "none" if names is None else ", ".join(names[:3]) + ", …" * (len(names) > 3)
 
 
 def _one(what: str, asked: str | None, found: list[str], kinds: dict[str, Any], where: Path) -> str:

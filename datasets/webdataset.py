@@ -24,7 +24,8 @@ from ._decode import Colour, extensions
 from ._encoded import digest, each
 from ._files import file_digest, file_stamp
 from ._packed import Packed
-from ._user_splits import by_split, listed_names, split_data
+from ._user_splits import by_split, files_below, listed_names, not_read, split_data
+from .folder import unread_notes
 
 _PACKED = re.compile(r"\.(tar\.\w+|tgz|tbz2?|txz)$")
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
@@ -89,18 +90,13 @@ class WebDataset(DataSource):
     def load(self) -> ImageData:
         path = self.path.expanduser()
         folder = path if path.is_dir() else path.parent
-        files = sorted(path.rglob("*.tar")) if path.is_dir() else [path] if path.is_file() else []
+        files = files_below(path, "*.tar") if path.is_dir() else [path] if path.is_file() else []
+        unread = not_read(path, ".tar")
         if not files:
-            packed = next((f for f in path.rglob("*") if _PACKED.search(f.name)), None) if path.is_dir() else None
-            cure = f"unpack {packed.name} to .tar" if packed else "give a folder that holds train-*.tar and test-*.tar"
+            packed = [file for file in unread if _PACKED.search(file.name)]
+            cure = f"unpack {packed[0].name} to .tar" if packed else "give a folder that holds train-*.tar and test-*.tar"
             raise UserError(f"{path} holds no .tar shards; {cure}")
-        packed = sorted(f for f in folder.rglob("*") if f.is_file() and _PACKED.search(f.name)) if path.is_dir() else []
-        splits, notes = by_split(files, folder), []
-        if packed:
-            are = "packed shards are" if len(packed) > 1 else "packed shard is"
-            notes.append(
-                f"{len(packed):,} {are} not read (first {packed[0].relative_to(folder)}); unpack to .tar what should be"
-            )
+        splits, notes = by_split(files, folder), unread_notes(folder, None, unread, "unpack or convert to .tar what should be")
 
         def load(split: str) -> tuple[np.ndarray, Any]:
             shards = splits[split]
@@ -118,7 +114,7 @@ class WebDataset(DataSource):
 
             return np.array([label for shard in found for label in shard.labels]), make
 
-        return split_data(self, path.resolve().stem, load, list(splits), listed_names(folder), notes)
+        return split_data(self, path.resolve().stem, load, list(splits), listed_names(folder), notes, unread)
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ def test_a_changed_pixel_or_label_changes_the_fingerprint(tmp_path):
     [
         ({"images": IMAGES.astype(np.float32)}, "images are float32; save them as uint8"),
         ({"labels": LABELS[:4]}, "6 images but 4 labels"),
+        ({"labels": np.where(LABELS == 1, np.nan, LABELS)}, r"labels are missing \(NaN\) or infinite; leave images"),
         ({"labels": LABELS + 0.5}, "labels are fractions such as 0.5; a class is a whole number from 0 or a name"),
         ({"labels": LABELS - 1}, r"2 labels are below 0 \(smallest -1\); leave images without a class out"),
         ({"labels": LABELS.astype(complex)}, "labels are complex128; write whole numbers"),

@@ -35,6 +35,12 @@ def test_files_labels_and_splits_are_those_of_the_table(folder):
     assert (data.name, data.notes) == ("set", ())
 
 
+def test_lines_and_paths_of_windows_and_absolute_ones(folder):
+    rows = [f"pics\\{k}.png,{k % 2},train\r" for k in range(4)]
+    data = load(folder, [*rows, f"{folder}/pics/4.png,0,test\r", "pics/5.png,1,test\r"])
+    assert (red(data.train), data.train.labels.tolist(), red(data.test)) == ([0, 1, 2, 3], [0, 1, 0, 1], [4, 5])
+
+
 @pytest.mark.parametrize("header", ["filename;class", "Path\tTarget"])
 def test_other_names_and_separators_and_numbers_in_their_order(folder, header):
     separator = ";" if ";" in header else "\t"

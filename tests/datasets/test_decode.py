@@ -34,6 +34,23 @@ def test_sixteen_bits_become_eight_rounded(kind):
     assert seen.sixteen_bit
 
 
+def test_sixteen_bits_of_colour_and_inks_are_said():
+    """Pillow reads the upper 8 bits, and inks without the profile that says which."""
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    rows = np.full((2, 2, 3), 40_000, ">u2")
+    header, body = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0), b"".join(b"\0" + row.tobytes() for row in rows)
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
+    inks = encoded(Image.new("CMYK", (4, 4), (0, 255, 0, 0)), "JPEG")
+    for read in (lambda file: rgb(file, name="x")[1], lambda file: look(file, "x")):
+        deep, flat = read(io.BytesIO(png)), read(inks)
+        assert (deep.sixteen_bit, deep.cmyk, flat.sixteen_bit, flat.cmyk) == (True, False, False, True)
+        inks.seek(0)
+    assert pixels(io.BytesIO(png))[0, 0].tolist() == [40_000 >> 8] * 3
+
+
 def test_sixteen_bits_of_pnm():
     file = io.BytesIO(b"P5 2 1 65535 " + np.array([0, 40_000], ">u2").tobytes())
     assert pixels(file)[0, :, 0].tolist() == [0, round(40_000 / 257)]

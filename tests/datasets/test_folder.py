@@ -157,6 +157,23 @@ def test_hidden_files_and_folders_and_other_extensions_do_not_count(folder):
     assert load(folder).fingerprint == before.fingerprint
 
 
+def test_what_systems_leave_in_every_folder_is_no_class_and_worth_no_note(folder):
+    before = load(folder)
+    for name in ("train/__MACOSX", "__MACOSX", "train/dog/@eaDir"):
+        (folder / name).mkdir()
+    for name in ("train/cat/Thumbs.db", "train/desktop.ini", "train/__MACOSX/._0.jpg"):
+        (folder / name).write_text("no image")
+    after = load(folder)
+    assert (after.fingerprint, after.notes) == (before.fingerprint, before.notes)
+
+
+def test_classes_that_differ_in_capitals_alone_are_said(folder):
+    for split in ("train", "test"):
+        (folder / split / "Cat").mkdir()
+        Image.new("RGB", (8, 8), (9, 9, len(split))).save(folder / split / "Cat/0.png")
+    assert "class names differ in capitals alone: 'Cat' and 'cat'; each is a class of its own" in load(folder).notes
+
+
 def test_links_to_folders_and_capital_extensions_count(folder, tmp_path):
     shutil.move(folder / "train/cat", tmp_path / "cats")
     (tmp_path / "cats/0.jpg").rename(tmp_path / "cats/0.JPEG")
@@ -456,6 +473,12 @@ def test_links_that_lead_back_end(folder):
     (folder / "train/cat/again").symlink_to(folder / "train/cat")
     (folder / "train/cat/up").symlink_to(folder / "train")
     assert load(folder).fingerprint == before.fingerprint
+
+
+def test_a_link_to_itself_is_one_line(folder):
+    (folder / "train/cat/me.png").symlink_to("me.png")
+    with pytest.raises(UserError, match=r"train/cat/me.png .*remove it"):
+        load(folder)
 
 
 def test_a_pipe_with_the_name_of_an_image_does_not_hang(folder):

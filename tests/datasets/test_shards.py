@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import tarfile
 
 import numpy as np
@@ -202,8 +203,38 @@ def test_packed_shards_and_links_are_counted_and_hard_links_read(tmp_path):
             archive.addfile(label, io.BytesIO(b"1"))
     data = load("webdataset", tmp_path)
     assert red(data.train)[-2:] == [99, 99]
-    assert "1 packed shard is not read (first train-00002.tar.gz); unpack to .tar what should be" in data.notes
+    (line,) = (note for note in data.notes if note.startswith("1 file is not read: .gz 1 (first "))
+    assert line.endswith("/train-00002.tar.gz); unpack or convert to .tar what should be")
+    assert data.facts["unread"] == [str(tmp_path / "train-00002.tar.gz")]
     assert "train: 2 members are not read: link 1, sample without image 1" in data.notes
+
+
+@pytest.mark.parametrize("kind", ["saved", "parquet"])
+def test_class_names_of_the_splits_that_are_read_must_agree(tmp_path, kind):
+    """Numbers are places among them: other names, or another order, would be another label."""
+    pytest.importorskip("datasets", reason="the extra hf is not installed")
+    parts = {"train": ["cat", "dog"], "test": ["dog", "cat"], "unsupervised": ["none"]}
+    for split, names in parts.items():
+        write_split(tmp_path, kind, split, names)
+    (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": list(parts)})) if kind == "saved" else None
+    with pytest.raises(UserError, match="class names of t.* are not those of t.*, in their order"):
+        load("hf", tmp_path)
+    write_split(tmp_path, kind, "test", ["cat", "dog"])
+    assert load("hf", tmp_path).class_names == NAMES
+
+
+def write_split(root, kind, split, names):
+    import datasets as library
+
+    library.disable_progress_bars()
+    features = library.Features({"image": library.Image(), "label": library.ClassLabel(names=names)})
+    rows = {"image": [{"bytes": png(len(split) + k), "path": None} for k in (0, 1)], "label": [k % len(names) for k in (0, 1)]}
+    part = library.Dataset.from_dict(rows, features)
+    if kind == "saved":
+        shutil.rmtree(root / split, ignore_errors=True)
+        part.save_to_disk(str(root / split))
+    else:
+        part.to_parquet(str(root / f"{split}-00000-of-00001.parquet"))
 
 
 def test_two_image_columns_of_a_file_are_two_contents(tmp_path):
