@@ -109,14 +109,14 @@ def resolved(plugin: Any) -> dict[str, Any]:
     return dataclasses.asdict(plugin)
 
 
-def spec_string(plugin: Any) -> str:
-    """`name[key=value,...]` with only the parameters that differ from their defaults."""
+def spec_string(plugin: Any, name: str | None = None) -> str:
+    """`name[key=value,...]` with only the parameters that differ from their defaults; `name`: in place of the plugin's own."""
     changed = {
         field.name: _text(value)
         for field in dataclasses.fields(plugin)
         if (value := getattr(plugin, field.name)) != _default(field)
     }
-    return write_spec(plugin.name, changed)
+    return write_spec(name or plugin.name, changed)
 
 
 def _default(field: dataclasses.Field) -> Any:

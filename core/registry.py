@@ -25,7 +25,7 @@ from typing import Any, Generic, TypeVar, cast, get_args, get_type_hints
 
 from .declared import Declared, of_class, plugins
 from .errors import UserError, unknown
-from .params import Unread, build, parse_spec, split
+from .params import Unread, build, parse_spec, spec_string, split
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
@@ -57,11 +57,11 @@ class Registry(Generic[T]):
 
     def names(self) -> list[str]:
         """All names, built-in and from entry points, sorted. Imports no plugin."""
-        return sorted({*self._builtin, *self._classes, *self._entry_points()})
+        return sorted({*self._builtin, *self._classes, *self._entry_points})
 
     def get(self, name: str) -> type[T]:
         """The class registered as `name`. Raises `UserError` with suggestions for an unknown name."""
-        entry = self._entry_points().get(name)
+        entry = self._entry_points.get(name)
         if name not in self._classes:
             if declared := self._builtin.get(name):
                 importlib.import_module(declared.module)
@@ -83,7 +83,7 @@ class Registry(Generic[T]):
             return self._builtin.get(name) or of_class(name, cls.__module__, cls.__qualname__)
         if (builtin := self._builtin.get(name)) is not None:
             return builtin
-        entry = self._entry_points().get(name)
+        entry = self._entry_points.get(name)
         return of_class(name, entry.module, entry.attr) if entry else None
 
     def constant(self, name: str, attribute: str) -> Any:
@@ -125,13 +125,29 @@ class Registry(Generic[T]):
         """Name and version of the package that brings a plugin; None for a built-in, or one of a plugin file."""
         if name in self._builtin:  # asked for each record
             return None
-        entry = self._entry_points().get(name)
+        entry = self._entry_points.get(name)
         return (entry.dist.name, entry.dist.version) if entry and entry.dist else None
 
     def create(self, spec: str, **overrides: Any) -> T:
         """Build an instance from `name` or `name[key=value,...]`; parameters are checked against the dataclass."""
         name, values = parse_spec(spec)
         return build(self.get(name), {**values, **overrides}, owner=f"{self.kind} {name!r}")
+
+    def canonical(self, spec: str) -> str:
+        """The spec as records write it: with the parameters that differ from their defaults, in the plugin's order.
+
+        Raises `UserError` as `check` does. A plugin is imported only where its source does not tell enough.
+        """
+        return self.canonical_by_source(spec) or spec_string(self.create(spec))
+
+    def canonical_by_source(self, spec: str) -> str | None:
+        """The same without importing anything; None where a parameter's type or default is not told by the source."""
+        name, values = parse_spec(spec)
+        declared = self.declared(name) if name in self.names() else None
+        told = {p.name for p in declared.parameters() if Unread not in (p.hint, p.default)} if declared else set()
+        if declared is None or not values.keys() <= told:
+            return None
+        return spec_string(build(declared.signature(), values, owner=f"{self.kind} {name!r}"), name)
 
     def load_file(self, path: str | Path) -> None:
         """Import one plugin file; its decorators register what it defines."""
@@ -165,7 +181,9 @@ class Registry(Generic[T]):
             found[declared.name] = declared
         return found
 
+    @cached_property
     def _entry_points(self) -> dict[str, EntryPoint]:
+        """Of the packages that are installed when it is first asked for: reading them takes 10 ms and more."""
         return {entry.name: entry for entry in entry_points(group=self.group)}
 
     def _load(self, entry: EntryPoint) -> None:

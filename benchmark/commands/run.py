@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ..records.run_folder import check_place
 from ._shared import (
     DEFAULT_DATASET,
     DEFAULT_PROTOCOLS,
@@ -80,16 +81,18 @@ def main(args: argparse.Namespace) -> int:
     load_plugins(args.plugin)
     suites = suites_of(args)
     check_suites(suites)
+    folders = [args.out or RUNS / suite.name for suite in suites]
+    for out in folders:
+        check_place(out)
     from ..processes.several_gpus import leading
 
     with leading(args.nproc_per_node):
-        return lead(suites, args)
+        return lead(suites, folders, args)
 
 
-def lead(suites: list[Any], args: argparse.Namespace) -> int:
+def lead(suites: list[Any], folders: list[Path], args: argparse.Namespace) -> int:
     """Plan, run and report; the other processes, if there are any, only help to distil. All suites are planned, and all names
     of published tables known, before anything runs."""
-    folders = [args.out or RUNS / suite.name for suite in suites]
     if args.dry_run:
         from ..suite.dry_run import dry_run
 

@@ -42,8 +42,11 @@ def against(
     """Every claim beside what `records` say. A difference is outside when it exceeds max(`points`, 3 s), s the root of the
     summed squares of both standard deviations. Raises `UserError` for records that cannot stand in one cell."""
     plain, scaled = _by_key(records, names), _by_key(relative_to_own(records), names)
+    there = {record["dataset"].partition("[")[0] for record in records}
+    wanted = [names.wanted(claim) or [] if names.dataset(claim) in there else [] for claim in claims]
     return [
-        _compare(claim, names.wanted(claim) or [], scaled if claim.metric == "relative" else plain, points) for claim in claims
+        _compare(claim, keys, scaled if claim.metric == "relative" else plain, points)
+        for claim, keys in zip(claims, wanted, strict=True)
     ]
 
 

@@ -1,7 +1,7 @@
 """What the cells of published tables are called here, so that records can answer for them: results/published/names.yaml."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from ...core.errors import UserError
-from ...core.params import parse_spec, spec_string
+from ...core.params import parse_spec, write_spec
 from ...core.registries import BACKBONES, DATASETS, METHODS, PROTOCOLS
 from ...core.registry import Registry
 from ..suite.overrides import Overrides, held
@@ -23,7 +23,8 @@ Identity = tuple[str, tuple[tuple[str, Any], ...]]  # plugin name and its parame
 Key = tuple[int | Identity | None, ...]  # IPC; method, distil backbone, dataset, protocol, eval backbone
 
 
-def identity(spec: str, location: Sequence[str]) -> Identity:
+@cache
+def identity(spec: str, location: tuple[str, ...]) -> Identity:
     """Name and parameters of a spec, and of the specs inside it, without those that only say where data lies."""
     name, values = parse_spec(spec)
     inner = {key: tuple(identity(part, location) for part in parts) for key, parts in held(spec).items()}
@@ -33,7 +34,7 @@ def identity(spec: str, location: Sequence[str]) -> Identity:
 @cache
 def canonical(registry: Registry[Any], spec: str) -> str:
     """The spec as records write it. Raises `UserError` for what the registry does not know."""
-    return spec_string(registry.create(spec))
+    return registry.canonical(spec)
 
 
 @dataclass(frozen=True)
@@ -52,18 +53,24 @@ class Names:
     """The names of all papers, and the parameters that only say where data lies."""
 
     papers: Mapping[str, PaperNames]
-    location: Sequence[str]
+    location: tuple[str, ...]
     overrides: Overrides = field(default_factory=Overrides)
 
     @classmethod
     def read(cls, file: Path = NAMES, overrides: Overrides | None = None) -> "Names":
         try:
             content = yaml.safe_load(file.read_text(encoding="utf-8"))
-            location = content.pop("location")
+            location = tuple(content.pop("location"))
             papers = {paper: PaperNames(**names) for paper, names in content.items()}
         except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
             raise UserError(f"cannot read the names of published cells in {file}: {' '.join(str(error).split())}") from None
         return cls(papers, location, overrides or Overrides())
+
+    def dataset(self, claim: Claim) -> str | None:
+        """Name of the dataset plugin that `claim` is about, which tells most records apart at once."""
+        paper = self.papers.get(claim.paper)
+        spec = paper.datasets.get(claim.dataset) if paper else None
+        return None if spec is None else self.overrides.swap(spec).partition("[")[0]
 
     def wanted(self, claim: Claim) -> list[Key] | None:
         """Keys of the records that answer for `claim`, several for a mean over backbones; None where the cell has no name."""
@@ -89,14 +96,15 @@ class Names:
             return None
         assert protocol is not None
         judges: list[str | None] = [None]
-        if PROTOCOLS.create(protocol).uses_backbone:
+        if PROTOCOLS.constant(protocol.partition("[")[0], "uses_backbone"):
             others = [name for name in paper.backbones if name != claim.distill_backbone]
             asked = others if claim.eval_backbone == MEAN_OF_OTHERS else [claim.eval_backbone]
             judges = [ours(BACKBONES, paper.backbones, name) for name in asked]
             if None in judges or target != dataset:
                 return None
         elif target != dataset:
-            protocol = spec_string(replace(PROTOCOLS.create(protocol), target=target))  # type: ignore[type-var]
+            name, values = parse_spec(protocol)
+            protocol = canonical(PROTOCOLS, write_spec(name, {**values, "target": target}))
         return [self._key(claim.ipc, method, distiller, dataset, protocol, judge) for judge in judges]
 
     def key(self, record: dict[str, Any]) -> Key:

@@ -7,6 +7,7 @@ OUT/logs/HASH.log       what a cell process printed
 """
 
 import contextlib
+import errno
 import glob
 import os
 import re
@@ -41,9 +42,26 @@ def prepare(out: Path, option: str = "--out") -> Path:
             with contextlib.suppress(OSError):
                 probe.unlink()
     except (OSError, ValueError) as error:  # ValueError: a NUL in a name
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot write to {out}: {reason}; choose another folder with {option}") from error
+        raise _refused(out, error, option) from error
     return out
+
+
+def check_place(out: Path, option: str = "--out") -> None:
+    """Raise the `UserError` of `prepare`, as far as it can be told without making anything: before a dry run, or before what
+    takes longer is imported."""
+    try:
+        place = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+        if not place.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except (OSError, ValueError) as error:
+        raise _refused(out, error, option) from error
+
+
+def _refused(out: Path, error: Exception, option: str) -> UserError:
+    reason = getattr(error, "strerror", None) or error
+    return UserError(f"cannot write to {out}: {reason}; choose another folder with {option}")
 
 
 @contextlib.contextmanager

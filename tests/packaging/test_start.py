@@ -48,8 +48,13 @@ def test_listing_imports_no_torch(argv, words, tmp_path):
         (["run", "-m", "clpdd", "-b", "mini_vit"], "unknown backbone"),
         (["run", "-m", "clpdd", "-d", "folder[path=nowhere]"], "nowhere does not exist"),
         (["run", "--suite", "nowhere.yaml"], "nowhere.yaml"),
+        (["run", "-m", "clpdd", "--dry-run", "--out", "afile"], "cannot write to"),
+        (["run", "-m", "clpdd", "--out", "afile/run"], "cannot write to"),
+        (["run", "-m", "clpdd", "--on", "h1000"], "--on"),
         (["run"], "-m"),
         (["table", "nowhere"], "no records in nowhere"),
+        (["report", "nowhere"], "no records in nowhere"),
+        (["plot", "nowhere", "-o", "x.pdf"], "no records in nowhere"),
         (["compare", "nowhere", "nowhere"], "no records in nowhere"),
         (["export", "nowhere", "--out", "x.json"], "no records in nowhere"),
         (["merge", "nowhere.json", "--into", "here"], "cannot read nowhere.json"),
@@ -61,6 +66,7 @@ def test_listing_imports_no_torch(argv, words, tmp_path):
     ],
 )
 def test_refusals_import_no_torch(argv, words, tmp_path):
+    (tmp_path / "afile").write_text("")
     code, text = answer(*argv, cwd=tmp_path)
     assert code == 2, text
     assert words in text
