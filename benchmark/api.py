@@ -16,11 +16,17 @@ from ..core.bank import FeatureBank
 from ..core.data import DATASETS, ImageData
 from ..core.errors import Unsupported, UserError
 from ..core.method import METHODS, PROTOCOLS, Evaluation, Method, Protocol
-from ..core.params import spec_string
+from ..core.params import resolved, spec_string
+from ..core.registry import Registry
 from ..core.run import Progress, Run
 from ..core.sets import DistilledSet
 from .foreign.fit import check_classes, other_data
 from .foreign.read import read_external
+from .machine.environment import environment
+from .records.records import jsonable
+from .suite.cell import Cell, hashed
+from .suite.code import code_of, definitions
+from .suite.plan import named_fingerprints
 
 
 def distill(
@@ -50,17 +56,26 @@ def distill(
     encoder = _backbone(backbone, device) if method.uses_backbone else None
     if (reason := method.supports(encoder.spec if encoder else None, images, ipc)) is not None:
         raise Unsupported(reason)
+    cell = hashed(
+        Cell(
+            method=method.name,
+            method_spec=spec_string(method),
+            method_code=code_of(method) if definitions(type(method).__module__) else None,  # none for a class of a notebook
+            params=jsonable(resolved(method)),
+            distill_backbone=_called(BACKBONES, backbone) if encoder else None,
+            dataset=_called(DATASETS, data),
+            dataset_name=images.name,
+            dataset_params={},
+            ipc=ipc if method.uses_ipc else None,
+            distill_seed=seed,
+            distill_backbone_spec=jsonable(encoder.spec.to_json()) if encoder else None,
+            dataset_fingerprint=images.fingerprint,
+            named_fingerprints=named_fingerprints(method),
+            device=device.type,
+        )
+    )
     dset = method.distill(encoder, images, ipc, run=_run(seed, device, progress))  # type: ignore[arg-type]
-    facts = {
-        "method": method.name,
-        "method_spec": spec_string(method),
-        "distill_backbone": encoder.spec.name if encoder else None,
-        "dataset": data if isinstance(data, str) else images.name,
-        "dataset_fingerprint": images.fingerprint,
-        "ipc": ipc if method.uses_ipc else None,
-        "distill_seed": seed,
-    }
-    return replace(dset, provenance={**facts, **dset.provenance})
+    return replace(dset, provenance={**dset.provenance, **cell.identity(), "environment": jsonable(environment(device))})
 
 
 def evaluate(
@@ -103,6 +118,13 @@ def load_set(path: str | Path, data: str | ImageData | None = None) -> Distilled
 def load_data(data: str | ImageData) -> ImageData:
     """The dataset of a spec; an `ImageData` passes unchanged."""
     return DATASETS.create(data).load() if isinstance(data, str) else data
+
+
+def _called(registry: Registry[Any], what: Any) -> str:
+    """The canonical spec, or the name of an object."""
+    if isinstance(what, str):
+        return registry.canonical(what)
+    return what.spec.name if isinstance(what, Backbone) else what.name
 
 
 def _device(device: str | torch.device) -> torch.device:

@@ -180,9 +180,7 @@ class CellRun:
 
     def _save(self, dset: DistilledSet, folder: Path, facts: dict[str, Any]) -> DistilledSet:
         """Store the set with its provenance, and return it so: protocols may read where it comes from."""
-        cell = self.cell.to_json()
-        identity = {key: cell[key] for key in _PROVENANCE}
-        provenance = {**dset.provenance, **identity, "environment": environment(self.device), **facts}
+        provenance = {**dset.provenance, **self.cell.identity(), "environment": environment(self.device), **facts}
         kept = dataclasses.replace(dset, provenance=jsonable(provenance))
         kept.save(folder)
         return kept
@@ -270,12 +268,6 @@ def mirror_notes(cell: Cell, protocol: Protocol, data: ImageData) -> list[str]:
 
 
 # Identity that a set carries with it, so that the folder explains itself without the records.
-_PROVENANCE = (
-    "method", "method_spec", "method_code", "params", "distill_backbone", "distill_backbone_spec", "dataset",
-    "dataset_fingerprint", "named_fingerprints", "ipc", "distill_seed", "cell_hash",
-)  # fmt: skip
-
-
 # All sets meet the same probes (initial heads, views, batch orders), so that their difference is theirs alone.
 _PROBE_SEED = 0
 

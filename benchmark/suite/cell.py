@@ -82,6 +82,11 @@ class Cell:
         evaluations = tuple(PlannedEvaluation(**evaluation) for evaluation in facts["evaluations"])
         return cls(**{**facts, "evaluations": evaluations})
 
+    def identity(self) -> dict[str, Any]:
+        """What made the set, as it lies in the set's provenance."""
+        facts = self.to_json()
+        return {name: facts[name] for name in _PROVENANCE}
+
     def only(self, evaluations: Iterable[PlannedEvaluation]) -> "Cell":
         """This cell with a part of its evaluations."""
         return replace(self, evaluations=tuple(evaluations))
@@ -192,5 +197,9 @@ def record_key(record: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(record[name] for name in names)
 
 
+_PROVENANCE = (
+    "method", "method_spec", "method_code", "params", "distill_backbone", "distill_backbone_spec", "dataset",
+    "dataset_fingerprint", "named_fingerprints", "ipc", "distill_seed", "cell_hash",
+)  # fmt: skip
 _NOT_RECORDED = ("dataset_name", "dataset_params", "evaluations", "unsupported")
 _FOUND = ("top1", "placement", "started", "finished")

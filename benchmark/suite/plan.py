@@ -94,7 +94,8 @@ def located(cells: Iterable[Cell], device: str, *, made: bool = False) -> list[C
     """The cells with what their data and backbones are: fingerprints, cards, hashes; equal ones once. `made`: their sets are
     there already, so that nobody asks whether their methods could make them."""
     found: dict[str, Cell] = {}
-    spec_of, judging, named = cache(_spec_of), cache(judging_fingerprint), cache(named_fingerprints)
+    spec_of, judging = cache(_spec_of), cache(judging_fingerprint)
+    named = cache(lambda spec: named_fingerprints(METHODS.create(spec)))
     card = cache(lambda backbone: None if backbone is None else jsonable(spec_of(backbone).to_json()))
     for _, group in groupby(cells, key=lambda cell: (cell.dataset_name, cell.dataset_params)):
         first, *rest = group
@@ -213,14 +214,13 @@ def _features_digest(backbone: str) -> str:
     return digest(backbone_facts(jsonable(BACKBONES.create(backbone).load().spec.to_json())))
 
 
-def named_fingerprints(method: str) -> dict[str, str]:
+def named_fingerprints(method: Method) -> dict[str, str]:
     """Of the backbones, datasets and sets that a method's parameters name, also inside the methods that they name, by spec or
     folder."""
-    created = METHODS.create(method)
-    found = {folder: set_digest(Path(folder)) for folder in created.given_sets}
-    for registry, spec in held_specs(created):
+    found = {folder: set_digest(Path(folder)) for folder in method.given_sets}
+    for registry, spec in held_specs(method):
         if registry is METHODS:
-            found |= named_fingerprints(spec)
+            found |= named_fingerprints(METHODS.create(spec))
         elif registry is BACKBONES:
             found[spec] = _features_digest(spec)
         elif registry is DATASETS:
@@ -243,7 +243,7 @@ def cell_like(cell: Cell, method: Method) -> Cell:
             distill_backbone=backbone[0],
             distill_backbone_spec=backbone[1],
             ipc=cell.ipc if method.uses_ipc else None,
-            named_fingerprints=named_fingerprints(spec),
+            named_fingerprints=named_fingerprints(method),
             evaluations=(),
         )
     )

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import ddbench
+from ddbench.benchmark.foreign.evaluate import given_cell
 from ddbench.core.errors import Unsupported, UserError
 
 
@@ -21,6 +22,28 @@ def test_distil_evaluate_save_and_load(backbone, data, tmp_path):
     assert 0 <= found.top1 <= 100
     dset.save(str(tmp_path / "set"))
     assert torch.equal(ddbench.load_set(tmp_path / "set").images, dset.images)
+
+
+def test_a_set_says_what_one_of_a_run_says(tmp_path, fake_plugins):
+    from ddbench.benchmark.cli import main
+
+    grid = ["-m", "random", "-b", "fake_net", "--eval-backbone", "fake_net", "-d", "fake_data", "--protocol", "fake_probe"]
+    argv = ["run", *grid]
+    assert main([*argv, "--plugin", str(fake_plugins), "--no-controls", "--device", "cpu", "--out", str(tmp_path / "run")]) == 0
+    (folder,) = (tmp_path / "run" / "sets").iterdir()
+    stored, made = ddbench.load_set(folder), ddbench.distill("random", backbone=None, data="fake_data", device="cpu")
+    assert made.fingerprint() == stored.fingerprint()
+    measured = {"measured"}
+    assert made.provenance.keys() == stored.provenance.keys() - measured
+    differ = {name for name in made.provenance if made.provenance[name] != stored.provenance[name]}
+    assert differ <= {"environment"}, {name: (made.provenance[name], stored.provenance[name]) for name in differ}
+
+
+def test_a_set_keeps_its_name_when_records_are_made_of_it(fake_plugins):
+    dset = ddbench.distill("clpdd", backbone="fake_net", data="fake_data", steps=2, device="cpu")
+    cell, _ = given_cell(dset, "myset", "fake_data", ["fake_probe"], ["fake_net"], "cpu")
+    assert (cell.method_spec, cell.distill_backbone) == ("clpdd[steps=2]", "fake_net")
+    assert cell.cell_hash == dset.provenance["cell_hash"]
 
 
 def test_names_and_objects_mean_the_same(data):
