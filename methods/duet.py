@@ -4,7 +4,7 @@ A set distilled through one closed-form probe shines under that probe, loses und
 backbone. Duet minimises three things over the same images X, which start from real images X_0, one for each k-means cluster
 of a class (IPC 1: the one nearest to its mean):
 
-    L = sum over backbones [ L_copies + plain * L_centre ] / (1 + plain)  +  anchor * mean (X - X_0)^2
+    L = sum over backbones [ (L_copies + plain * L_centre) / (1 + plain)  +  anchor * mean (X - X_0)^2 ]
 
 - `L_copies`, `L_centre`: the outer losses (`clpdd.py`) of two ridge probes, one on augmented copies and one on centre views,
   each with its own ridge. They cover probes trained on augmented views and probes solved on plain ones.
@@ -95,7 +95,7 @@ class Duet(Method):
     lam: Positive = 0.003  # ridge of the probe on centre views, relative to the mean diagonal of the kernel
     lam_copies: Positive = 0.1  # the same for the probe on augmented copies
     plain: NonNegative = 2.0  # weight of the centre-view probe beside the other one; 0: augmented copies only
-    anchor: NonNegative = 20.0  # weight of the mean squared pixel distance to the images it starts from
+    anchor: NonNegative = 200.0  # weight of the mean squared pixel distance to the images it starts from, per backbone
     also: Annotated[str, SpecOf(BACKBONES, several=True)] = ""  # others, joined by +, or leave-one-out
     init: Init = "centroid"  # start from real images, those that `kmeans` picks (IPC 1: `centroids`); or noise, with anchor=0
     augment: AutoAugment = "auto"  # of the copies: none, or flip, crop, noise joined by +; auto: flip+crop as the data bears it
@@ -118,14 +118,14 @@ class Duet(Method):
         engines = [FeatureEngine(each, probes.views(), run.chunk_size) for each in backbones]
         draws = [probes.objectives(each, data, ipc, self.real_batch, run) for each in backbones]
         generator = run.generator("real batches")
-        anchor = self.anchor_on(images, run)
+        anchor = self.anchor_on(images, len(backbones), run)
         schedule = Schedule(self.steps, self.lr)
         found = optimise(images, Ensemble(engines), lambda step: [draw(generator) for draw in draws], schedule, run, anchor)
         return DistilledSet(found, class_labels(data.num_classes, ipc), data.class_names)
 
-    def anchor_on(self, images: nn.Module, run: Run) -> Regulariser | None:
-        """The price on every change of the images from what they are now."""
+    def anchor_on(self, images: nn.Module, backbones: int, run: Run) -> Regulariser | None:
+        """The price on every change of the images from what they are now, once for each backbone."""
         if not self.anchor:
             return None
         (origin,) = resident([render_all(images, run.chunk_size)], run.device)
-        return anchor_to(origin, self.anchor)
+        return anchor_to(origin, backbones * self.anchor)

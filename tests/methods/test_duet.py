@@ -43,6 +43,12 @@ def test_the_anchor_is_the_mean_squared_distance_in_parts():
     torch.testing.assert_close(sum(parts), 8 * (images - origin).square().mean())
 
 
+def test_the_anchor_weighs_once_for_each_backbone(run):
+    images, moved = pixels(), torch.rand(5, 3, 16, 16, generator=stream())
+    one, three = (QUICK.anchor_on(images, backbones, run)(moved, slice(0, 5)) for backbones in (1, 3))
+    torch.testing.assert_close(three, 3 * one)
+
+
 def test_each_backbone_has_chunks_of_its_own(make_backbone):
     ensemble = Ensemble([FeatureEngine(make_backbone(dim=dim), [CENTRE], 9) for dim in (12, 7)])
     ensemble.use([4, 2])
