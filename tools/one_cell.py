@@ -1,11 +1,11 @@
-"""What one cell passes through, from the command line to its table: files and functions of the package, and moves between files.
+"""What one cell passes through, from the command line to its table: files and functions, and moves between files.
 
     python -P tools/one_cell.py [--calls] [-- ARGUMENTS OF ddbench]
 
 It runs `ddbench run -m 'clpdd[steps=2]'` with one backbone, one protocol and no controls, in a new folder with a new cache, and
-follows every process of it: that of the command, the fork server, the cell. A function counts when it is called; what imports run does not.
-A move is a pair of functions in different files, one of which called the other, directly or through a library. Arrows are the
-pairs of files. `--calls` lists the arrows, and how many moves each carries.
+follows every process of it: that of the command, the fork server, the cell. A function of the package counts when it is called;
+what imports run does not. A move is a pair of functions in different files, one of which called the other, directly or through
+a library; an arrow is a pair of files. `--calls` lists the arrows and how many moves each carries.
 """
 
 import argparse
@@ -74,7 +74,12 @@ def main() -> int:
         work = Path(folder)
         (work / "sitecustomize.py").write_text("import one_cell\none_cell.follow()\n")
         paths = [folder, str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-        ours = {"PYTHONPATH": os.pathsep.join(paths), "DDBENCH_CACHE": f"{folder}/cache", TREE: str(args.tree.resolve()), OUT: folder}
+        ours = {
+            "PYTHONPATH": os.pathsep.join(paths),
+            "DDBENCH_CACHE": f"{folder}/cache",
+            TREE: str(args.tree.resolve()),
+            OUT: folder,
+        }
         command = [sys.executable, "-P", "-m", "ddbench", *args.command]
         subprocess.run(command, cwd=work, env={**os.environ, **ours}, check=True, stdout=subprocess.DEVNULL)
         lines = [line for noted in work.glob("*.calls") for line in noted.read_text().splitlines()]

@@ -25,7 +25,7 @@ from ._shared import (
 
 RUNS = Path("results/runs")
 _LONGEST_NAME = 200  # bytes; with its ending and that of a half-written file under the 255 of most file systems
-GPUS = ("a100", "h100", "h200", "rtx4090")  # benchmark/suite/pace.py has their rates
+GPUS = ("a100", "h100", "h200", "rtx4090")  # benchmark/dry_run/device_speed.py has their rates
 
 
 def add(commands) -> None:
@@ -94,7 +94,7 @@ def lead(suites: list[Any], folders: list[Path], args: argparse.Namespace) -> in
     """Plan, run and report; the other processes, if there are any, only help to distil. All suites are planned, and all names
     of published tables known, before anything runs."""
     if args.dry_run:
-        from ..suite.dry_run import dry_run
+        from ..dry_run.listing import dry_run
 
         return dry_run(suites, folders, args.device, args.on)
     from ..processes.several_gpus import check_devices

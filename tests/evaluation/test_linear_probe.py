@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from ddbench.benchmark.suite.trial_run import Sizes, count_protocol, made_up_set
+from ddbench.benchmark.dry_run.counting import Sizes, count_protocol, made_up_set
 from ddbench.core.method import METHODS
 from ddbench.core.views import View
 from ddbench.evaluation import linear_probe

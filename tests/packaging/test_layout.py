@@ -73,6 +73,7 @@ WINGS = {
     "report": {"records", "machine"},
     "published": {"report", "suite", "records", "machine"},
     "foreign": {"suite", "records", "machine"},
+    "dry_run": {"suite", "records", "machine"},
 }
 WING_FILES = [file for wing in WINGS for file in sorted((ROOT / "benchmark" / wing).rglob("*.py"))]
 FRONT = {"cli", "api", "catalogue", "doctor", "commands"}
@@ -81,6 +82,15 @@ FRONT = {"cli", "api", "catalogue", "doctor", "commands"}
 def test_the_wings_are_all_there_is():
     found = {path.stem for path in (ROOT / "benchmark").iterdir() if path.name not in ("__init__.py", "__pycache__")}
     assert found == WINGS.keys() | FRONT
+
+
+@pytest.mark.parametrize("wing", ["", *WINGS])
+def test_a_wing_lists_its_files(wing):
+    """So that a reader finds the place from the docstring of the folder."""
+    folder = ROOT / "benchmark" / wing
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    listed = [line.split()[0] for line in text.splitlines() if line.startswith("    ")]
+    assert sorted(listed) == sorted(path.stem for path in folder.iterdir() if not path.name.startswith("__"))
 
 
 @pytest.mark.parametrize("file", WING_FILES, ids=names)

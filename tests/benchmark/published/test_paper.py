@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from ddbench.benchmark.cli import main
+from ddbench.benchmark.dry_run import estimate as estimates
 from ddbench.benchmark.published.claim import chosen_tables, read_claims, shipped
 from ddbench.benchmark.published.paper_names import Names
-from ddbench.benchmark.suite import estimate as estimates
 from ddbench.benchmark.suite.overrides import Overrides
 from ddbench.benchmark.suite.plan import outline
 from ddbench.benchmark.suite.suite import load_suite

@@ -7,8 +7,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from ddbench.benchmark.suite.pace import count
-from ddbench.benchmark.suite.trial_run import NotCounted, Sizes, count_method, count_protocol, made_up_set
+from ddbench.benchmark.dry_run.counting import NotCounted, Sizes, count_method, count_protocol, made_up_set
+from ddbench.benchmark.dry_run.image_cost import count
 from ddbench.core.method import METHODS, PROTOCOLS, Method
 from ddbench.core.students import build_student
 

@@ -1,16 +1,14 @@
-"""What cells will take before any of them runs: seconds each, memory, disk, and whether that fits.
+"""What cells will take before any of them runs: seconds each, memory and disk.
 
-Images through backbones and students are counted by a trial run (trial_run.py), once per kind of cell, times their operations,
-over a pace that is measured here or stated for a GPU (pace.py). Where earlier runs have timed the like of a cell, their seconds
-count instead. Augmentation, decoding, probes and solves are not counted.
+What a method or protocol sends through backbones and students is counted (counting.py), once per kind of cell, times the
+operations of one image (image_cost.py), over the pace of the device (device_speed.py). Where earlier runs have timed the like
+of a cell, their seconds count instead. Augmentation, decoding, probes and solves are not counted.
 """
 
-import shutil
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,11 +17,10 @@ from ...core.data import DATASETS
 from ...core.errors import UserError
 from ...core.method import METHODS, PROTOCOLS
 from ...core.passes import cpu_chunk
-from ...core.store import default_cache
-from ..machine import measure
-from .cell import Cell, PlannedEvaluation
-from .pace import GPUS, UTILISATION, Cost, backbone_cost, measured_pace, student_cost
-from .trial_run import Counts, Found, NotCounted, Sizes, count_method, count_protocol, made_up_set
+from ..suite.cell import Cell, PlannedEvaluation
+from .counting import Counts, Found, NotCounted, Sizes, count_method, count_protocol, made_up_set
+from .device_speed import GPUS, UTILISATION, measured_pace
+from .image_cost import Cost, backbone_cost, student_cost
 
 _PYRAMID = 4 / 3  # numbers per pixel of a full pyramid
 _ADAM = 4  # parameters, gradients, two moments, in float32
@@ -219,66 +216,3 @@ def _kin(cell: Cell) -> Kin:
 
 def _mean(records: Sequence[dict[str, Any]], phase: str) -> float:
     return statistics.fmean(r["seconds"].get(phase) or 0.0 for r in records)
-
-
-def report(found: Estimate, device: str, on: str | None = None) -> list[str]:
-    """Lines for people, the last ones about what does not fit."""
-    known = [seconds for seconds in found.seconds if seconds is not None]
-    memory = GPUS[on].memory if on else device_memory(device)
-    lines = [f"estimate for {_where(found, device, on)}:"]
-    if known:
-        lines.append(f"  time    {_duration(sum(known))} in all{_split(found)}")
-    if found.memory:
-        lines.append(f"  memory  {_gib(found.memory)} at most while distilling, of {_gib(memory)}")
-    if found.disk:
-        lines.append(f"  disk    {_gib(found.disk)} of features and sets, of {_gib(free_disk())} free for the cache")
-    for reason in dict.fromkeys(found.unknown.values()):
-        cells = [label for label, why in found.unknown.items() if why == reason]
-        lines.append(f"  unknown {len(cells)} cells, not in the sums ({reason}): {cells[0]}{', …' * (len(cells) > 1)}")
-    if found.memory > memory:
-        lines.append(f"  DOES NOT FIT: {_gib(found.memory)} of memory; take a smaller backbone or a larger device")
-    if found.disk > free_disk():
-        lines.append(f"  DOES NOT FIT: {_gib(found.disk)} on disk; set DDBENCH_CACHE and --out to a larger disk")
-    if found.late is not None:
-        lines.append(f"  DOES NOT FIT: a cell takes {found.late[0]:.0f} s, its time limit is {found.late[1]:.0f} s")
-    return lines
-
-
-def _where(found: Estimate, device: str, on: str | None) -> str:
-    if on:
-        peak = GPUS[on].flops_per_second / 1e12
-        return f"one {on} ({UTILISATION:.0%} of {peak:.0f} TFLOP/s, its data sheet's dense bfloat16 rate; nothing was measured)"
-    pace = ", ".join(f"{spec.partition('[')[0]} {pace / 1e12:.3g}" for spec, pace in found.pace.items())
-    return f"this {device} device" + (f" (measured TFLOP/s: {pace})" if pace else "")
-
-
-def _split(found: Estimate) -> str:
-    parts = [f"{found.recorded} cells as earlier runs took"] * (found.recorded > 0)
-    if found.flops:
-        counted = f"{_duration(found.distil)} distilling, {_duration(found.evaluate)} evaluating"
-        parts.append(f"counted: {counted}, {found.flops:.2g} FLOPs")
-    return f" ({'; '.join(parts)})" if parts else ""
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
-
-
-def device_memory(device: str) -> float:
-    """Bytes of the device, or of the machine."""
-    if device == "cuda":
-        return float(torch.cuda.get_device_properties(0).total_memory)
-    return float(measure.total_ram() or 0)
-
-
-def free_disk() -> float:
-    """Bytes that the cache folder's disk has left."""
-    folder = default_cache()
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    return float(shutil.disk_usage(Path(existing)).free)
-
-
-def _gib(count: float) -> str:
-    return f"{count / 2**30:.1f} GiB"

@@ -9,14 +9,15 @@ import torch
 from torch import nn
 
 from ddbench.benchmark.commands.run import GPUS as OFFERED
-from ddbench.benchmark.suite import estimate as estimates
-from ddbench.benchmark.suite import pace
-from ddbench.benchmark.suite.dry_run import dry_run
-from ddbench.benchmark.suite.estimate import Due, Estimate, estimate, report, sizes_of
-from ddbench.benchmark.suite.pace import GPUS, UTILISATION, Cost, backbone_cost, count, measured_pace, student_cost
+from ddbench.benchmark.dry_run import device_speed, listing
+from ddbench.benchmark.dry_run import estimate as estimates
+from ddbench.benchmark.dry_run.counting import Sizes
+from ddbench.benchmark.dry_run.device_speed import GPUS, UTILISATION, measured_pace
+from ddbench.benchmark.dry_run.estimate import Due, Estimate, estimate, sizes_of
+from ddbench.benchmark.dry_run.image_cost import Cost, backbone_cost, count, student_cost
+from ddbench.benchmark.dry_run.listing import dry_run, report
 from ddbench.benchmark.suite.plan import outline
 from ddbench.benchmark.suite.suite import suite
-from ddbench.benchmark.suite.trial_run import Sizes
 from ddbench.core.backbone import Backbone
 
 COST = Cost(flops=100, saved_bytes=7, weight_bytes=1000, dim=6, stage_size=8)
@@ -72,7 +73,7 @@ def test_pace_is_measured_on_the_cheapest_networks_and_the_rest_take_their_mean(
         meter.seconds["pass"] = meter.seconds.get("pass", 0.0) + 1.6
         return seconds[spec]
 
-    monkeypatch.setattr(pace, "_seconds_per_image", timed)
+    monkeypatch.setattr(device_speed, "_seconds_per_image", timed)
     costs = {"dearest": 1000, "cheap": 10, "dear": 100}
     found = measured_pace({spec: dataclasses.replace(COST, flops=flops) for spec, flops in costs.items()}, torch.device("cpu"))
     assert found == {"cheap": pytest.approx(100), "dear": pytest.approx(250), "dearest": pytest.approx(175)}
@@ -189,8 +190,8 @@ FOUND = Estimate([10800.0], 7200.0, 3600.0, 0, 1e15, 5e9, 2e9)
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(estimates, "device_memory", lambda device: 8e9)
-    monkeypatch.setattr(estimates, "free_disk", lambda: 8e9)
+    monkeypatch.setattr(listing, "device_memory", lambda device: 8e9)
+    monkeypatch.setattr(listing, "free_disk", lambda: 8e9)
 
 
 def test_the_report_gives_hours_memory_and_disk(small):

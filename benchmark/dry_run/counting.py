@@ -1,4 +1,4 @@
-"""What a cell sends through its networks, counted by running it on stand-ins until its second step is done.
+"""How a dry run counts: what a cell sends through its networks, by running it on stand-ins until its second step is done.
 
 The method (or protocol) runs as it is, on made-up images of 8 pixels in the numbers of the real dataset, with a backbone of one
 small layer that counts what passes its door (further backbones are taken to cost as much as the first). Nothing is loaded,
@@ -31,6 +31,7 @@ from ...core.store import Rows
 from ...core.students import StudentSpec, build_student
 from ...core.views import CENTRE, View
 from ..machine.measure import clock
+from .image_cost import count
 
 _STEPS = 2  # that are taken
 _PATIENCE = 60.0  # seconds
@@ -133,7 +134,7 @@ class _Trial:
         self.marks: list[Counts] = []  # after each step
         self.steps = 0  # that the run would take
         self.end = clock() + _PATIENCE
-        self.unit = _flops_per_image(build_student(_narrow_spec(student[0]), _STUDENT_SIZE, _DIM, 0)) if student else 1.0
+        self.unit = count(build_student(_narrow_spec(student[0]), _STUDENT_SIZE, _DIM, 0), _STUDENT_SIZE)[0] if student else 1.0
 
     def run(self, work: Callable[[Run], Any]) -> Found:
         bank = _NotingBank(self)
@@ -311,12 +312,6 @@ def _narrow(plugin: Any, student: tuple[str, int] | None) -> Any:
 def _narrow_spec(spec: str) -> str:
     norm = parse_spec(spec)[1].get("norm")
     return _STUDENT.format(norm=f",norm={norm}" if norm else "")
-
-
-def _flops_per_image(student: nn.Module) -> float:
-    from .pace import count  # what an image costs there
-
-    return count(student, _STUDENT_SIZE)[0]
 
 
 def _weights(student: tuple[str, int]) -> int:
