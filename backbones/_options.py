@@ -29,6 +29,6 @@ def parse_args(text: str) -> dict[str, Any]:
             raise UserError(f"cannot read {item!r} in args={text}; write args=name:value;name:value")
         try:
             arguments[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, AttributeError, TypeError, RecursionError):  # of tags such as !!timestamp
             raise UserError(f"cannot read the value of {name.strip()!r} in args={text}") from None
     return arguments

@@ -154,6 +154,8 @@ class Registry(Generic[T]):
         path = Path(path).resolve()
         if not path.is_file():
             raise UserError(f"plugin file {path} does not exist; give the path of a .py file")
+        if path.suffix != ".py":
+            raise UserError(f"plugin file {path} is not named as Python is; rename it to {path.stem}.py")
         module_name = plugin_module(path)
         if module_name in sys.modules:
             return
@@ -167,7 +169,7 @@ class Registry(Generic[T]):
         except UserError:
             del sys.modules[module_name]
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             del sys.modules[module_name]
             raise UserError(f"plugin file {path} cannot be imported: {type(error).__name__}: {error}") from error
 
@@ -189,7 +191,7 @@ class Registry(Generic[T]):
     def _load(self, entry: EntryPoint) -> None:
         try:
             cls = entry.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UserError(
                 f"{self.kind} {entry.name!r} from {entry.value} cannot be imported: {type(error).__name__}: {error}"
             ) from error

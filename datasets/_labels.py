@@ -44,7 +44,7 @@ def plain_labels(stored: np.ndarray, where: object, key: str = "labels") -> Labe
     if len(values) and values.min() < 0:
         below = int((values < 0).sum())
         raise UserError(f"{where}: {below:,} {key} are below 0 (smallest {values.min():g}); leave images without a class out")
-    if len(values) and values.max() > np.iinfo(np.int64).max:
+    if len(values) and int(values.max()) > np.iinfo(np.int64).max:
         raise UserError(f"{where}: {key} reach {values.max():g}; write whole numbers from 0")
     return Labels(values.astype(np.int64), tuple(notes))
 

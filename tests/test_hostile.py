@@ -1,4 +1,7 @@
-"""What others write, by hypothesis: it is read, or refused in one line. 500 cases; HYPOTHESIS_PROFILE=night tries 10,000."""
+"""What others write, by hypothesis: it is read, or refused in one line. Specs, suites, records, bundles, argument lists.
+
+With test_hostile_files.py 600 cases; `make hostile` tries 12,000.
+"""
 
 import gzip
 import json
@@ -6,7 +9,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ddbench.benchmark.cli import main
@@ -18,44 +21,14 @@ from ddbench.core.params import parse_spec, write_spec
 from ddbench.core.registries import BACKBONES, DATASETS, METHODS, PROTOCOLS
 
 from .benchmark.fake_records import grid
+from .hostile import JSON, hostile, mutated, read_or_refused
 
-CASES = 10_000 if os.environ.get("HYPOTHESIS_PROFILE") == "night" else 100  # of each of five tests
-hostile = settings(
-    max_examples=CASES,
-    deadline=None,
-    derandomize=CASES == 100,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    database=None,
-)
 SPECS = [
     "clpdd[tau=0.1,augment=flip+crop]", "lgm[steps=5,init=centroid]", "neighbors[of=lgm[steps=3]]", "duet[also=mini_vit_mae]",
     "timm[model=resnet10t,args=drop_rate:0.1]", "checkpoint[file=a.pth,model=resnet18,mean=(0.5,0.5,0.5)]",
     'folder[path="a, b",size=64]', "imagenet[subset=imagenette]", "holdout[data=digits,fraction=0.2]",
     "linear-probe[epochs=3]", "ssl-pretrain[target=digits,labels=1+5]", "alignment[of=mini_vit_mae]",
 ]  # fmt: skip
-SIGNS = st.sampled_from(
-    [*list("[](){}=,+:;'\"!~\\ \t\n\x00é−∞0123456789eE.-_"), "none", "nan", "inf", "1e999", "!!python", "true"]
-)
-
-
-@st.composite
-def mutated(draw, texts):
-    """One of the texts with pieces replaced, repeated or cut out."""
-    text = draw(st.sampled_from(texts))
-    for _ in range(draw(st.integers(1, 4))):
-        start = draw(st.integers(0, len(text)))
-        end = draw(st.integers(start, min(len(text), start + 12)))
-        text = text[:start] + draw(st.one_of(SIGNS, st.just(text[start:end] * 2), st.text(max_size=3))) + text[end:]
-    return text
-
-
-def read_or_refused(function, *arguments):
-    try:
-        return function(*arguments)
-    except UserError as error:
-        if len(str(error)) > 3000:
-            raise
-        return None
 
 
 @hostile
@@ -70,13 +43,6 @@ def test_specs(spec):
 @given(name=st.from_regex(r"[a-z_]{1,8}", fullmatch=True), value=st.text(max_size=40))
 def test_every_value_can_be_written(name, value):
     assert parse_spec(write_spec(name, {"key": value, "more": "1"})) == (name, {"key": value, "more": "1"})
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=5,
-)
 
 
 @st.composite

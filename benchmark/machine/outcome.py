@@ -1,6 +1,7 @@
 """From an exception, or the end of a process, to a row: status and a reason of one line."""
 
 import errno
+import re
 import signal
 import traceback
 
@@ -14,6 +15,9 @@ _NO_MEMORY = (
     "Cannot allocate memory", "can't start new thread", "could not create a primitive", "could not create a memory",
     "bad_alloc", "failed to map segment", "unable to mmap", "pthread_create failed",
 )  # fmt: skip
+
+_LIMITED = re.compile(r"address space of this process was limited to (\d+ MiB)")  # fork_server.py writes it
+_CRASHES = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGILL)
 
 
 def classify(error: BaseException, log: str) -> tuple[str, str]:
@@ -47,6 +51,8 @@ def classify_exit(returncode: int, log: str, last_words: str = "") -> tuple[str,
         return "oom", "the process was killed by SIGKILL; the kernel does this when memory runs out"
     if returncode != 0 and any(text in last_words for text in _NO_MEMORY):
         return "oom", f"{_end_of(returncode)} for want of memory (see {log})"
+    if returncode in _CRASHES and (limit := _LIMITED.search(last_words)):
+        return "oom", f"{_end_of(returncode)} with {limit[1]} of address space, so for want of it, it seems (see {log})"
     if returncode == -signal.SIGBUS:
         return "failed", f"the process was killed by SIGBUS; the disk of the feature cache may be full (see {log})"
     return "failed", f"{_end_of(returncode)}{'' if returncode < 0 else ' before it had finished'} (see {log})"

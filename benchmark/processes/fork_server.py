@@ -19,6 +19,7 @@ import ctypes
 import gc
 import importlib
 import os
+import resource
 import signal
 import socket
 import sys
@@ -44,10 +45,12 @@ def main(descriptor: int, module: str, parent: int) -> None:
         server, pid = os.getpid(), os.fork()
         if pid == 0:
             become_cell(target, server, control.detach(), *descriptors)
-        for each in descriptors:
-            os.close(each)
+        job, log, events = descriptors
+        os.close(job)
+        os.close(events)
         control.sendall(b"%d\n" % pid)
-        control.sendall(b"%d\n" % end_of(pid))
+        control.sendall(b"%d\n" % end_of(pid, log))
+        os.close(log)
 
 
 def become_cell(target, server: int, control: int, job: int, log: int, events: int) -> None:
@@ -83,13 +86,22 @@ def end_with(parent: int, number: int) -> None:
         os._exit(1)
 
 
-def end_of(pid: int) -> int:
+def end_of(pid: int, log: int) -> int:
     """Wait for a cell, kill whatever it has started and left behind, and return its exit code."""
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # as long as it is not collected, its group's number is its own
     os.killpg(pid, signal.SIGKILL)
+    note_limit(pid, log)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     end_children()
     return code
+
+
+def note_limit(pid: int, log: int) -> None:
+    """End the log of a cell with how much memory it was allowed, if there was a limit: native code that gets none crashes in
+    ways that do not say so."""
+    if sys.platform == "linux" and (limit := resource.prlimit(pid, resource.RLIMIT_AS)[0]) != resource.RLIM_INFINITY:
+        with contextlib.suppress(OSError):
+            os.write(log, b"\nthe address space of this process was limited to %d MiB (ulimit -v)\n" % (limit >> 20))
 
 
 def end_all(*_: object) -> None:

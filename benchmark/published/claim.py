@@ -1,6 +1,7 @@
 """What papers claim: results/published/*.csv, one row per cell of a published table, with its source."""
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -77,9 +78,16 @@ def _claim(row: dict[str, str], where: str) -> Claim:
     if missing := [name for name in names if row.get(name) is None]:
         raise UserError(f"{where}: column {missing[0]!r} is missing; a claim has {', '.join(names)}")
     try:
-        numbers = {"value": float(row["value"]), "std": float(row["std"]) if row["std"] else None}
+        numbers = {"value": _number(row["value"]), "std": _number(row["std"]) if row["std"] else None}
         ipc = int(row["ipc"]) if row["ipc"] else None
     except ValueError as error:
         raise UserError(f"{where}: not a number: {error}") from None
     texts = {name: row[name] for name in names}
     return Claim(**{**texts, **numbers, "ipc": ipc, "distill_backbone": row["distill_backbone"] or None})
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text!r} is not finite")
+    return value

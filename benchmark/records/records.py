@@ -1,7 +1,8 @@
 """Records on disk: one flat JSON object per evaluation, one per line of OUT/records.jsonl.
 
 A line is written by one write and synced before the next cell goes on. A line cut short by a kill is ignored when read and
-removed by the next append; a disk that fills up leaves the file as it was.
+removed by the next append, but a whole record that only lacks its newline (an editor may have taken it) counts; a disk that
+fills up leaves the file as it was.
 """
 
 import errno
@@ -116,8 +117,9 @@ def jsonable(value: Any) -> Any:
 
 
 def _append(descriptor: int, path: Path, line: bytes) -> None:
-    length = _drop_cut_line(descriptor)
+    length = os.fstat(descriptor).st_size
     try:
+        length = _end_last_line(descriptor)
         written = os.write(descriptor, line)
         if written != len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -128,8 +130,8 @@ def _append(descriptor: int, path: Path, line: bytes) -> None:
         raise DiskError(f"{refusal(path, error)}; nothing was lost, rerun to resume") from error
 
 
-def _drop_cut_line(descriptor: int) -> int:
-    """Remove what a kill in mid-write left behind the last newline; returns the length of the file."""
+def _end_last_line(descriptor: int) -> int:
+    """Remove what a kill in mid-write left behind the last newline, or end a whole record by one; returns the length."""
     size = os.fstat(descriptor).st_size
     end = size
     while end:
@@ -138,9 +140,19 @@ def _drop_cut_line(descriptor: int) -> int:
         end = start + found + 1 if found >= 0 else start
         if found >= 0:
             break
+    if end < size and _is_whole(os.pread(descriptor, size - end, end)):
+        return size + os.write(descriptor, b"\n")
     if end < size:
         os.ftruncate(descriptor, end)
     return end
+
+
+def _is_whole(line: bytes) -> bool:
+    """Whether a line is an object of JSON, which no part of one is."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
@@ -148,7 +160,9 @@ def _read(file: Path) -> list[dict[str, Any]]:
         lines = file.read_bytes().split(b"\n")
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from error
-    return [_parse(file, number, line) for number, line in enumerate(lines[:-1], 1) if line.strip()]  # the last has no newline
+    if not _is_whole(lines[-1]):
+        del lines[-1]  # cut short by a kill
+    return [_parse(file, number, line) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def _parse(file: Path, number: int, line: bytes) -> dict[str, Any]:

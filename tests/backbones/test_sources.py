@@ -91,6 +91,7 @@ def test_constructor_arguments_change_the_recorded_architecture():
         ("timm[model=resnet10]", "did you mean 'resnet10t'"),
         ("timm[model=resnet10t,pretrained=false,args=depht:1]", "does not take args"),
         ("timm[model=resnet10t,pretrained=false,args=depth]", "name:value;name:value"),
+        ("timm[model=resnet10t,pretrained=false,args=drop_rate:!!timestamp x]", "cannot read the value of 'drop_rate'"),
         ("timm[model=resnet10t,pretrained=false,pooling=sum]", "resnet10t"),
         ("timm[model=resnet10t,pretrained=false,mean=0.5:0.5]", "mean"),
         ("torchvision[model=resnet_18]", "did you mean 'resnet18'"),

@@ -1,6 +1,8 @@
 """Bad input is one line that says what to do, with exit code 2; the commands that need no run print what they promise."""
 
+import errno
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -117,7 +119,11 @@ def test_an_out_folder_that_cannot_be_written_is_named(capsys, tmp_path):
     assert "--out" in line
 
 
-def test_a_run_prints_tables_picture_and_records_and_a_second_one_skips_everything(capsys, tmp_path, fake_plugins):
+def refusing(*_):
+    raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+
+
+def test_a_run_prints_tables_picture_and_records_and_a_second_one_skips_everything(capsys, tmp_path, fake_plugins, monkeypatch):
     out = tmp_path / "out"
     grid = ["-b", "fake_net", "-b", "fake_net[seed=1]", "--eval-backbone", "fake_net", "-d", "fake_data"]
     argv = [
@@ -147,6 +153,12 @@ def test_a_run_prints_tables_picture_and_records_and_a_second_one_skips_everythi
     second = capsys.readouterr()
     assert "2 evaluations done already, skipped" in second.err
     assert second.out == first
+    with monkeypatch.context() as patched:
+        patched.setattr("ddbench.benchmark.report.gallery.gallery", refusing)
+        assert main(argv) == 0  # everything but the picture is there
+    third = capsys.readouterr().out
+    assert "no picture: File name too long" in third
+    assert f"records: {out / 'records.jsonl'}" in third
 
 
 def test_overwriting_distils_a_set_that_suites_share_once(capsys, tmp_path, fake_plugins):

@@ -64,3 +64,9 @@ def test_plugin_file(tmp_path, registry):
     broken.write_text("import no_such_module")
     with pytest.raises(UserError, match="broken_plugin.py cannot be imported: ModuleNotFoundError"):
         registry.load_file(broken)
+    broken.write_text("import sys; sys.exit(0)")
+    with pytest.raises(UserError, match="broken_plugin.py cannot be imported: SystemExit: 0"):
+        registry.load_file(broken)
+    (tmp_path / "plugin.txt").write_text("")
+    with pytest.raises(UserError, match=r"plugin.txt is not named as Python is; rename it to plugin.py"):
+        registry.load_file(tmp_path / "plugin.txt")

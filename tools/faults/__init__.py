@@ -1,4 +1,4 @@
 """Faults by the hundred, and after each the same command again, which must give what an undisturbed run gives.
 
-make faults [ARGS="--short | --kills N | --seed S | --ray"]
+make faults [ARGS="--short | --kills N | --seed S | --only WORD | --ray"]
 """

@@ -2,9 +2,13 @@
 
 import ctypes
 import os
+import resource
+import signal
 import sys
+import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -60,8 +64,8 @@ class FaultData(DataSource):
 class Walk(Method):
     """Class means in feature space, by gradient descent with checkpoints; `wait` seconds a step."""
 
-    steps: int = 60
-    wait: float = 0.02
+    steps: int = 40
+    wait: float = 0.01
 
     def distill(self, backbone, data, ipc, *, run):
         labels = class_labels(data.num_classes, ipc)
@@ -77,6 +81,23 @@ class Walk(Method):
         return DistilledSet(found, labels, data.class_names)
 
 
+@register("starved")
+@dataclass(frozen=True)
+class Starved(Walk):
+    """The same in an address space of which `room` MiB are left; without, it takes memory until somebody ends it."""
+
+    wait: float = 0.0
+    room: int | None = None
+
+    def distill(self, backbone, data, ipc, *, run):
+        taken = []
+        while self.room is None:
+            taken.append(bytearray(os.urandom(1) * 2**24))
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + self.room * 2**20,) * 2)
+        return super().distill(backbone, data, ipc, run=run)
+
+
 @register("bad")
 @dataclass(frozen=True)
 class Bad(Method):
@@ -84,7 +105,7 @@ class Bad(Method):
 
     uses_backbone: ClassVar[bool] = False
 
-    how: Literal["raise", "exit", "segfault", "fork", "flood", "hang", "close", "daemon"] = "raise"
+    how: Literal["raise", "exit", "segfault", "fork", "flood", "hang", "hold", "stop", "close", "daemon", "thread"] = "raise"
 
     def distill(self, backbone, data, ipc, *, run):
         if self.how == "raise":
@@ -102,6 +123,12 @@ class Bad(Method):
         if self.how == "daemon" and os.fork() == 0:
             os.setsid()
             time.sleep(600)
+        if self.how == "thread":  # for which Python waits at exit
+            threading.Thread(target=time.sleep, args=[600]).start()
+        if self.how == "hold":  # the interpreter's lock
+            ctypes.PyDLL(None).sleep(600)
+        if self.how == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
         if self.how in ("hang", "close"):
             time.sleep(600)
         labels = class_labels(data.num_classes, ipc)

@@ -264,6 +264,16 @@ def test_folders_of_other_formats(suffix, images, data, tmp_path):
     assert torch.allclose(dset.images, images[LABELS.argsort(stable=True)])
 
 
+def test_names_of_255_bytes_are_names(images, data, tmp_path):
+    long = dataclasses.replace(data, class_names=("a" * 255, "b", "c"))
+    path = image_folder(tmp_path / "set", images, long.class_names)
+    (path / "b/1.png").rename(path / "b" / ("x" * 251 + ".png"))
+    dset, _ = read_external(path, long)
+    assert dset.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    dset.save(tmp_path / "again")
+    assert DistilledSet.load(tmp_path / "again").class_names == long.class_names
+
+
 def test_what_a_folder_hides_is_composited_scaled_counted_and_said(images, data, tmp_path):
     path = image_folder(tmp_path / "set", images)
     Image.new("RGBA", (8, 8), (255, 0, 0, 0)).save(path / "a/0.png")

@@ -42,6 +42,14 @@ def test_a_process_whose_last_words_tell_of_memory(words):
     assert classify_exit(-11, "logs/a.log", "")[0] == "failed"
 
 
+def test_a_crash_in_a_limited_address_space_is_want_of_memory():
+    words = "Fatal Python error: Segmentation fault\n\nthe address space of this process was limited to 4000 MiB (ulimit -v)\n"
+    status, reason = classify_exit(-11, "logs/a.log", words)
+    assert status == "oom"
+    assert "SIGSEGV with 4000 MiB of address space" in reason
+    assert classify_exit(1, "logs/a.log", words)[0] == "failed"
+
+
 def test_long_messages_are_cut():
     assert len(classify(UserError("x" * 1000), "log")[1]) == 300
 

@@ -58,7 +58,7 @@ def test_nothing_is_done_in_a_new_folder(tmp_path):
     assert done_hashes(tmp_path) == set()
 
 
-@pytest.mark.parametrize("cut", [1, 10, 30])
+@pytest.mark.parametrize("cut", [2, 10, 30])
 def test_a_line_cut_short_by_a_kill_is_ignored_and_then_removed(out, cut):
     append_record(out, record("b"))
     text = (out / FILE).read_bytes()
@@ -67,6 +67,14 @@ def test_a_line_cut_short_by_a_kill_is_ignored_and_then_removed(out, cut):
     append_record(out, record("c"))
     assert [r["config_hash"] for r in load_records([out])] == ["a", "c"]
     assert all(json.loads(line) for line in (out / FILE).read_text().splitlines())
+
+
+def test_a_whole_record_that_lacks_its_newline_counts_and_stays(out):
+    append_record(out, record("b"))
+    (out / FILE).write_bytes((out / FILE).read_bytes()[:-1])
+    assert [r["config_hash"] for r in load_records([out])] == ["a", "b"]
+    append_record(out, record("c"))
+    assert [r["config_hash"] for r in load_records([out])] == ["a", "b", "c"]
 
 
 def test_a_long_cut_line_is_removed_too(out):
