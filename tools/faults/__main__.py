@@ -16,6 +16,7 @@ from functools import partial
 from . import scenarios
 from .world import TOKEN, World
 
+SHORT_OF_BAD = ["raise", "exit", "segfault", "fork", "flood", "hang", "daemon"]
 ROOMS = [1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512]  # MiB that a cell may still take
 
 
@@ -80,7 +81,7 @@ def kinds(kills: int, short: bool, seed: int) -> list[tuple[str, partial]]:
         ("memory of cells (RLIMIT_AS)", partial(scenarios.limits_of_cells, mebibytes=ROOMS[1::4] if short else ROOMS)),
         ("memory of a control group", partial(scenarios.limits_of_a_cgroup, gibibytes=[1] if short else [1, 1.5, 2])),
         ("a clock that jumps", partial(scenarios.jumping_clock)),
-        ("bad plugins", partial(scenarios.bad_plugins, hows=[*scenarios.OF_BAD])),
+        ("bad plugins", partial(scenarios.bad_plugins, hows=SHORT_OF_BAD if short else [*scenarios.OF_BAD])),
     ]
 
 

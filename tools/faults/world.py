@@ -47,7 +47,7 @@ class Running:
             self.returncode = os.waitstatus_to_exitcode(status) if pid else None
         return self.returncode
 
-    def wait(self, timeout: float = 600) -> tuple[int, str]:
+    def wait(self, timeout: float = 1200) -> tuple[int, str]:
         """Exit code and output. Raises `AssertionError` for one that goes on for longer than `timeout` seconds."""
         end = time.monotonic() + timeout
         while self.poll() is None:
