@@ -1,7 +1,7 @@
 """Which records and rows a reader asked for: names, specs, or parts of specs with `*`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ...core.errors import UserError
@@ -20,15 +20,25 @@ def fits(spec: str, asked: str) -> bool:
 
 
 def chosen(records: Sequence[dict], kind: str, asked: Sequence[str]) -> list[dict]:
-    """Records whose method or protocol (`kind`) is asked for; all where nothing is. Raises `UserError`."""
+    """Records whose method, protocol or dataset (`kind`) is asked for; all where nothing is. Raises `UserError`."""
     if not asked:
         return list(records)
-    known = list(dict.fromkeys(r[f"{kind}_spec"] for r in records))
+    field = "dataset" if kind == "dataset" else f"{kind}_spec"
+    known = list(dict.fromkeys(r[field] for r in records))
     for name in asked:
         if not any(fits(spec, name) for spec in known):
             raise UserError(f"no records under {kind} {name!r}; there are: {', '.join(known)}")
     kept = {spec for spec in known if any(fits(spec, name) for name in asked)}
-    return [r for r in records if r[f"{kind}_spec"] in kept]
+    return [r for r in records if r[field] in kept]
+
+
+_FIRST = ("ridge-probe", "linear-probe")  # the everyday protocols
+
+
+def protocols_in_order(specs: Iterable[str]) -> list[str]:
+    """The everyday protocols first: a bundle has them by name, and a reader looks at what stands first."""
+    places = {name: place for place, name in enumerate(_FIRST)}
+    return sorted(dict.fromkeys(specs), key=lambda spec: places.get(spec.partition("[")[0], len(places)))
 
 
 def chosen_rows(table: Table, asked: Sequence[str]) -> Table:

@@ -15,6 +15,7 @@ from typing import Any
 from ...core.errors import UserError
 from ..records.partners import with_partners
 from . import charts
+from .choose import protocols_in_order
 from .conditions import conditions
 from .escape import plain
 from .names import display_names, short_names, slug
@@ -82,7 +83,8 @@ def page(
     specs = [r[name] for r in records for name in ("method_spec", "distill_backbone", "eval_backbone") if r[name]]
     places = [r[name] for r in records for name in ("dataset", "protocol_spec")]
     names, legend = short_names([*specs, *places], display_names(records))
-    built = tables(records)
+    order = protocols_in_order(r["protocol_spec"] for r in records)
+    built = sorted(tables(records), key=lambda table: order.index(table.facts["protocols"][0]["spec"]))
     views = [_view(table, records, names, real_methods) for table in tables(records, "summary")]
     environment = Environment(loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined)
     environment.filters["plain"] = plain
@@ -116,7 +118,7 @@ def _view(table: Table, records: Sequence[dict], names: Mapping[str, str], real_
     """The first chart of one dataset and IPC, per protocol."""
     dataset, ipc = table.facts["dataset"], table.facts["ipc"]
     place = f"{names.get(dataset, dataset)}, {'all images' if ipc is None else f'{ipc} per class'}"
-    judged = [name for name in (p["spec"] for p in table.facts["protocols"]) if f"{name} own" in table.columns]
+    judged = judging_protocols(table)
     drawn = []
     for protocol in judged:
         points, lines = paper_points(table, records, names, real_methods, protocol)
@@ -131,6 +133,12 @@ def _view(table: Table, records: Sequence[dict], names: Mapping[str, str], real_
             }
         )
     return {"id": slug(place) or "view", "place": place, "charts": drawn}
+
+
+def judging_protocols(table: Table) -> list[str]:
+    """Protocols of a summary that judge on backbones, the everyday ones first."""
+    specs = protocols_in_order(p["spec"] for p in table.facts["protocols"])
+    return [spec for spec in specs if f"{spec} own" in table.columns]
 
 
 def paper_points(

@@ -73,7 +73,7 @@ LATEX_NEEDS = "% needs \\usepackage{booktabs,graphicx,textcomp} and \\usepackage
 def shown_names(table: Table) -> tuple[dict[str, str], list[str]]:
     """What methods, backbones and columns are called in this table, and the legend of those that lost something."""
     methods, first = short_names([method for (method, _), _ in table.rows], table.display)
-    protocols = {column: _column_of(column) for column in table.columns}
+    protocols = {column: part_name(column) for column in table.columns}
     specs = [spec for spec, _ in protocols.values()] + [backbone for (_, backbone), _ in table.rows]
     others, second = short_names(specs, table.display)
     columns = {column: f"{others[spec]}{kind}" for column, (spec, kind) in protocols.items()}
@@ -202,7 +202,7 @@ def without_prefix(names: dict[str, str], shown: Sequence[str]) -> tuple[dict[st
     )
 
 
-def _column_of(name: str) -> tuple[str, str]:
+def part_name(name: str) -> tuple[str, str]:
     """A protocol's spec and which of its columns this is: `SPEC own` -> SPEC and ` own`."""
     spec, _, kind = name.rpartition(" ")
     return (spec, f" {kind}") if kind in ("own", "transfer") and spec else (name, "")

@@ -6,9 +6,9 @@ bootstrap (Efron 1987); with fewer it is Student's t, because resampling three n
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,12 +18,14 @@ from ..records.partners import distillers, took_part, with_partners
 LEVEL = 0.95
 BOOTSTRAP_FROM = 20  # seeds; at 10 it still covers 90 % only
 RESAMPLES = 2000
-BLOCKS = 6  # at least so many (dataset, IPC, eval backbone) for a critical difference
+BLOCKS = 5  # at least so many (dataset, IPC, eval backbone) for a critical difference
 _SEED = 0  # of the resampling: one table has one text
 
+V = TypeVar("V")
 Interval = tuple[float, float]
 Place = tuple[Any, ...]  # dataset, IPC, protocol, distil backbone, eval backbone
 Scores = dict[Place, dict[int, float]]  # top-1 by place and distillation seed
+Tried = dict[Place, dict[int, bool]]  # the same of every attempt: whether its set is bound to this distil backbone and IPC
 
 
 def interval(values: Sequence[float]) -> Interval | None:
@@ -56,6 +58,8 @@ class Paired:
     seeds: int
     places: int
     better: int  # places where the first method has the higher mean
+    tried_places: int = 0  # where one of the two was tried, finished or not
+    tried_seeds: int = 0
 
     @property
     def decided(self) -> bool:
@@ -63,8 +67,9 @@ class Paired:
         return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
 
 
-def paired(ours: Scores, theirs: Scores) -> Paired | None:
-    """`ours` minus `theirs` over the places and seeds of both; None where they share none.
+def paired(ours: Scores, theirs: Scores, tried: tuple[Tried, Tried] | None = None) -> Paired | None:
+    """`ours` minus `theirs` over the places and seeds of both; None where they share none. `tried`: attempts of both, counted
+    so that a difference can say which part of them it is over.
 
     A method with one seed (the deterministic ones) stands against every seed of the other. Places that lack one of the seeds
     are left out, so that every seed averages over the same ones.
@@ -80,7 +85,20 @@ def paired(ours: Scores, theirs: Scores) -> Paired | None:
     table = np.array([[_at(ours[p], s) - _at(theirs[p], s) for p in shared] for s in seeds])  # seeds x places
     per_seed = table.mean(axis=1)
     better = int((table.mean(axis=0) > 0).sum())
-    return Paired(float(per_seed.mean()), interval(per_seed.tolist()), len(seeds), len(shared), better)
+    whole = _whole(*tried) if tried else (len(shared), len(seeds))
+    return Paired(float(per_seed.mean()), interval(per_seed.tolist()), len(seeds), len(shared), better, *whole)
+
+
+def _whole(ours: Tried, theirs: Tried) -> tuple[int, int]:
+    """Places and seeds of a difference in which nothing is missing. A method of no backbone (or no IPC) stands wherever the
+    other was tried, so it adds no places of its own; nor do sets of one backbone beside those of several."""
+    everywhere = {*ours, *theirs}
+    joint = [any(len(distillers(place[3] or "")) > 1 for place in side) for side in (ours, theirs)]
+    counted = [side for side, several in zip((ours, theirs), joint, strict=True) if several or not any(joint)]
+    bound = {place for side in counted for place, by_seed in side.items() if any(by_seed.values())}
+    mine, other = ({seed for by_seed in side.values() for seed in by_seed} for side in (ours, theirs))
+    seeds = mine if len(other) == 1 else other if len(mine) == 1 else mine | other
+    return len(bound or everywhere), len(seeds)
 
 
 def _beside(places: Scores, others: Scores) -> Scores:
@@ -107,18 +125,27 @@ def scores(records: Sequence[dict]) -> dict[str, Scores]:
     """Top-1 of the ok records by method spec. Sets of no backbone, and those of no IPC, stand at every distil backbone and
     IPC that there is."""
     done = [r for r in with_partners(records) if r["status"] == "ok" and r["top1"] is not None]
-    distil = sorted({r["distill_backbone"] for r in done if r["distill_backbone"] is not None}) or [None]
-    ipcs = sorted({r["ipc"] for r in done if r["ipc"] is not None}) or [None]
-    found: dict[str, Scores] = defaultdict(lambda: defaultdict(dict))
-    for r in done:
+    return _by_place(done, lambda r: float(r["top1"]))
+
+
+def tried(records: Sequence[dict]) -> dict[str, Tried]:
+    """The attempts behind `scores`, finished or not."""
+    return _by_place(with_partners(records), lambda r: None not in (r["distill_backbone"], r["ipc"]))
+
+
+def _by_place(records: Sequence[dict], value: Callable[[dict], V]) -> dict[str, dict[Place, dict[int, V]]]:
+    distil = sorted({r["distill_backbone"] for r in records if r["distill_backbone"] is not None}) or [None]
+    ipcs = sorted({r["ipc"] for r in records if r["ipc"] is not None}) or [None]
+    found: dict[str, dict[Place, dict[int, V]]] = defaultdict(lambda: defaultdict(dict))
+    for r in records:
         for backbone in distil if r["distill_backbone"] is None else [r["distill_backbone"]]:
             for ipc in ipcs if r["ipc"] is None else [r["ipc"]]:
                 place = (r["dataset"], ipc, r["protocol_spec"], backbone, r["eval_backbone"])
-                found[r["method_spec"]][place][int(r["distill_seed"])] = float(r["top1"])
+                found[r["method_spec"]][place][int(r["distill_seed"])] = value(r)
     return {method: dict(by_place) for method, by_place in found.items()}
 
 
-def part_of(found: Scores, protocol: str, own: bool | None) -> Scores:
+def part_of(found: dict[Place, dict[int, V]], protocol: str, own: bool | None) -> dict[Place, dict[int, V]]:
     """The places of one protocol: those of backbones that distilled (`own`), all others (not `own`), or all (None)."""
     return {
         place: by_seed

@@ -71,16 +71,28 @@ def check_comparable(group: Frame) -> None:
         found = sorted({str(value)[:12] for value in group[column].dropna()})
         if len(found) > 1:
             raise UserError(f"the records mix {what} ({', '.join(found)}); {cure}")
-    for spec, part in group.groupby("protocol_spec"):
-        if len(versions := sorted(part["protocol_version"].unique())) > 1:
-            listed = ", ".join(str(v) for v in versions)
-            cure = "older and newer code share a folder: run it into another --out"
-            raise UserError(f"the records mix versions {listed} of protocol {spec!r}; {cure}")
+    check_versions(group)
     twice = group[group.duplicated(list(_CELL), keep=False)]
     for cell, rows in twice.groupby(list(_CELL), dropna=False, sort=False):
         apart = [name for name in _APART if name in rows and rows[name].astype(str).nunique() > 1]
         label = " · ".join(str(part) for part in cell if pd.notna(part))
         raise UserError(f"two records stand for {label}, apart in {' and '.join(apart) or 'code'}; give the folders one by one")
+
+
+def check_versions(group: Frame) -> None:
+    """Raise `UserError` if one protocol stands in several versions."""
+    for spec, part in group.groupby("protocol_spec"):
+        if len(versions := sorted(part["protocol_version"].unique())) > 1:
+            listed = ", ".join(str(v) for v in versions)
+            cure = "older and newer code share a folder: run it into another --out"
+            raise UserError(f"the records mix versions {listed} of protocol {spec!r}; {cure}")
+
+
+def check_together(frame: Frame) -> None:
+    """`check_comparable` of several datasets whose numbers become one."""
+    check_versions(frame)
+    for _, group in frame.groupby("dataset", sort=False):
+        check_comparable(group)
 
 
 def speed(group: Frame) -> Table:

@@ -52,21 +52,28 @@ class Gap(Value):
     decided: bool = False
     better: int = 0
     places: int = 0
+    tried_places: int = 0
 
     @classmethod
     def of(cls, pair: Paired | None) -> "Value":
         if pair is None:
             return Value()
         return cls(
-            pair.mean, n=pair.seeds, attempts=pair.seeds, interval=pair.interval, decided=pair.decided, better=pair.better,
-            places=pair.places,
+            pair.mean, n=pair.seeds, attempts=pair.tried_seeds, interval=pair.interval, decided=pair.decided,
+            better=pair.better, places=pair.places, tried_places=pair.tried_places,
         )  # fmt: skip
 
     def text(self, digits: int = 1, joint: str = " ± ", spread: Spread = "ci") -> str:
-        """`+3.2 [1.1, 5.3]!`: the mark says that the interval excludes zero."""
+        """`+3.2 [1.1, 5.3]!`: the mark says that the interval excludes zero; what is missing is counted."""
         assert self.mean is not None
         between = "" if self.interval is None else f" [{self.interval[0]:+.{digits}f}, {self.interval[1]:+.{digits}f}]"
-        return f"{self.mean:+.{digits}f}{between}{'!' if self.decided else ''}"
+        parts = [
+            f"{there} of {of} {what}"
+            for there, of, what in ((self.places, self.tried_places, "places"), (self.n, self.attempts, "seeds"))
+            if there < of
+        ]
+        part = f" ({', '.join(parts)})" if parts else ""
+        return f"{self.mean:+.{digits}f}{between}{'!' if self.decided else ''}{part}"
 
 
 Row = tuple[tuple[str, str], list[Value]]  # method and distil backbone, and a value per column

@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from ...core.errors import UserError
-from .statistics import BLOCKS, Ranks, Scores, average_ranks, paired, part_of, scores, the_method
+from .conditions import conditions
+from .rows import frame_of
+from .statistics import BLOCKS, Place, Ranks, Scores, Tried, V, average_ranks, paired, part_of, scores, the_method, tried
+from .tables import check_together
 from .value import MISSING, Gap, Table, Value
 
 _PARTS = {" own": True, " transfer": False}
@@ -11,52 +14,92 @@ _PARTS = {" own": True, " transfer": False}
 
 def versus(records: Sequence[dict], method: str) -> list[Table]:
     """Every method minus `method`, over the same datasets, IPCs, backbones and seeds: a table per dataset and IPC, and one over
-    all where there are several. Raises `UserError` for a method that is not there or stands alone."""
-    found = scores(records)
+    all where there are several. Raises `UserError` for a method that is not there or stands alone, and for records that
+    cannot be compared."""
+    found, attempts = scores(records), tried(records)
     base = the_method(method, list(found))
     if len(found) < 2:
         raise UserError(f"{base!r} is the only method with finished cells; there is nothing to compare it with")
+    check_together(frame_of(records))
     groups = sorted({place[:2] for place in found[base]}, key=str)
-    built = [
-        _versus({name: _at(places, group) for name, places in found.items()}, base, f"{group[0]}, {_ipc(group[1])}")
-        for group in groups
-    ]
-    return [*built, _versus(found, base, f"over {len(groups)} datasets and IPCs")] if len(groups) > 1 else built
+    built = []
+    for dataset, ipc in groups:
+        here = [{name: _at(places, (dataset, ipc)) for name, places in side.items()} for side in (found, attempts)]
+        there = [r for r in records if r["dataset"] == dataset and r["ipc"] in (ipc, None)]
+        built.append(_versus(*here, base, f"{dataset}, {_ipc(ipc)}", there))
+    whole = f"over {len(groups)} datasets and IPCs"
+    return [*built, _versus(found, attempts, base, whole, records)] if len(groups) > 1 else built
 
 
-def _versus(found: Mapping[str, Scores], base: str, where: str) -> Table:
+def _versus(
+    found: Mapping[str, Scores], attempts: Mapping[str, Tried], base: str, where: str, records: Sequence[dict]
+) -> Table:
     columns = _columns(found)
     others = [name for name in found if name != base and found[name]]
     rows = []
     for name in others:
-        pairs = [paired(part_of(found[name], spec, own), part_of(found[base], spec, own)) for spec, own in columns.values()]
+        pairs = [
+            paired(
+                *(part_of(found[m], spec, own) for m in (name, base)),
+                (part_of(attempts[name], spec, own), part_of(attempts[base], spec, own)),
+            )
+            for spec, own in columns.values()
+        ]
         rows.append(((name, f"minus {base}"), [Gap.of(pair) for pair in pairs]))
     gaps = [value for _, values in rows for value in values if isinstance(value, Gap)]
     seeds = sorted({gap.n for gap in gaps}) or [0]
+    partial = any(gap.places < gap.tried_places or gap.n < gap.attempts for gap in gaps)
     caption = [
         f"difference in top-1 to {base}, points: mean over the same backbone pairs, [95 % interval over distillation seeds]",
         "! the interval excludes zero; a method with one seed stands against every seed of the other",
+        *(["(k of n places): the others failed or are missing for one of the two, and are in neither mean"] * partial),
         f"n = {seeds[0]}{f' to {seeds[-1]}' if len(seeds) > 1 else ''} paired seeds"
         + "; one seed has no interval, and so decides nothing" * (seeds[0] == 1),
+        *conditions(frame_of(records), timed=False),
     ]
     return Table(f"Versus {base}: {where}", caption, list(columns), rows, labels=("method", "difference"))
 
 
 def ranks(records: Sequence[dict]) -> list[Table]:
-    """Average ranks of the methods, ceilings aside, per protocol: one table. Raises `UserError` for fewer than two methods."""
-    found = {name: places for name, places in scores([r for r in records if r["ipc"] is not None]).items() if places}
-    columns = _columns(found)
-    ranked = {
-        column: average_ranks({name: kept for name, places in found.items() if (kept := part_of(places, spec, own))})
-        for column, (spec, own) in columns.items()
-    }
-    known = {column: found for column, found in ranked.items() if found is not None}
-    if not known:
-        raise UserError("ranks need two methods that were judged in the same places")
+    """Average ranks of the methods, ceilings aside, per protocol: one table. Raises `UserError` for fewer than two methods, and
+    for records that cannot be compared."""
+    with_budget = [r for r in records if r["ipc"] is not None]
+    found = {name: places for name, places in scores(with_budget).items() if places}
+    known = ranked(records)
     first = next(iter(known.values()))
     names = sorted(found, key=lambda name: first.ranks.get(name, float("inf")))
     rows = [((name, MISSING), [_rank(r, name) for r in known.values()]) for name in names]
-    return [Table("Average ranks", [line for c, r in known.items() for line in _told(c, r)], list(known), rows, digits=2)]
+    caption = [line for column, r in known.items() for line in _told(column, r)]
+    caption += _unfinished(found, tried(with_budget))
+    caption += conditions(frame_of(with_budget), timed=False)
+    return [Table("Average ranks", caption, list(known), rows, digits=2)]
+
+
+def ranked(records: Sequence[dict]) -> dict[str, Ranks]:
+    """Average ranks by column (`ridge-probe own`) of the methods, ceilings aside. Raises `UserError` as `ranks` does."""
+    with_budget = [r for r in records if r["ipc"] is not None]
+    found = {name: places for name, places in scores(with_budget).items() if places}
+    columns = _columns(found)
+    by_column = {
+        column: average_ranks({name: kept for name, places in found.items() if (kept := part_of(places, spec, own))})
+        for column, (spec, own) in columns.items()
+    }
+    known = {column: r for column, r in by_column.items() if r is not None}
+    if not known:
+        raise UserError("ranks need two methods that were judged in the same places")
+    check_together(frame_of(with_budget))
+    return known
+
+
+def _unfinished(found: Mapping[str, Scores], attempts: Mapping[str, Tried]) -> list[str]:
+    """A line for each method that did not finish everywhere: its ranks are by the mean over what it finished."""
+    lines = []
+    for name, places in attempts.items():
+        bound = {place: seeds for place, seeds in places.items() if any(seeds.values())} or places
+        done = sum(found.get(name, {}).get(place, {}).keys() >= seeds.keys() for place, seeds in bound.items())
+        if done < len(bound):
+            lines.append(f"{name} finished in {done} of {len(bound)} places (distil and eval backbones); ranked by those")
+    return lines
 
 
 def _rank(found: Ranks, name: str) -> Value:
@@ -85,7 +128,7 @@ def _columns(found: Mapping[str, Scores]) -> dict[str, tuple[str, bool | None]]:
     return columns
 
 
-def _at(places: Scores, group: tuple) -> Scores:
+def _at(places: dict[Place, dict[int, V]], group: tuple) -> dict[Place, dict[int, V]]:
     return {place: by_seed for place, by_seed in places.items() if place[:2] == group}
 
 

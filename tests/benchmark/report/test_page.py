@@ -68,6 +68,30 @@ def test_the_sentence_says_what_the_chart_shows():
     assert "random images have 32.5 %; all images have 91.5 %" in sentence
 
 
+def test_everyday_protocols_stand_first_whatever_the_order_of_the_records():
+    """A bundle has its records by the name of the protocol: knn, lgm-probe, linear-probe, ridge-probe."""
+    names = ("knn", "lgm-probe", "linear-probe", "ridge-probe")
+    text = page([r for p in names for r in grid(protocol=p, protocol_spec=p)])
+    shown = ["ridge-probe", "linear-probe", "knn", "lgm-probe"]
+    assert re.findall(r'<figure class="pareto" data-view="0" data-protocol="([^"]*)"', text) == shown
+    assert "digits, 1 per class, ridge-probe:" in re.search(r'id="sentence">([^<]*)<', text)[1]
+    assert list(dict.fromkeys(re.findall(r'<tr data-dataset="digits" data-protocol="([^"]*)"', text))) == shown
+
+
+def test_claims_stand_beside_what_was_measured(tmp_path):
+    claimed = {"dataset": "imagenet[subset=imagenet-100]", "protocol": "lgm-probe", "protocol_spec": "lgm-probe"}
+    backbones = [f"{name}[normalise=imagenet]" for name in ("clip_vitb16", "dinov2_vitb14")]
+    tops = (84.0, 70.0)  # the paper has 84.9 and 91.5
+    records = [record("lgm", b, b, top1=top1, **claimed) for b, top1 in zip(backbones, tops, strict=True)]
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    assert main(["report", str(tmp_path), "--against", "-o", str(tmp_path / "r.html")]) == 0
+    text = (tmp_path / "r.html").read_text().partition('id="claimed"')[2].partition("</section>")[0]
+    rows = [re.findall(r"<td[^>]*>([^<]*)", row) for row in re.findall("<tr>(.*?)</tr>", text)][1:]
+    assert [row[4:] for row in rows] == [["84.9 ± 0.1", "84.0", "-0.9", "within"], ["91.5 ± 0.1", "70.0", "-21.5", "outside"]]
+    assert main(["report", str(tmp_path), "-o", str(tmp_path / "r.html")]) == 0
+    assert 'id="claimed"' not in (tmp_path / "r.html").read_text()
+
+
 def test_the_front_is_what_no_cheaper_method_reaches():
     points = [charts.Point(n, s, a, None, False) for n, s, a in (("a", 1, 50), ("b", 2, 40), ("c", 3, 60), ("d", 3, 55))]
     slow = [p.name for p in points if not any(q.seconds <= p.seconds and q.own > p.own for q in points)]

@@ -1,5 +1,7 @@
 """Figures for papers: every kind in every format, fonts embedded as letters, one line where there is nothing to draw."""
 
+import json
+
 import pytest
 
 from ddbench.benchmark.cli import main
@@ -21,6 +23,39 @@ def test_a_figure_of_each_kind_is_a_column_wide_with_letters_as_letters(tmp_path
     text = out.read_text()
     assert f'width="{72 * COLUMN:.6g}' in text
     assert ">clpdd<" in text.replace(" <", "<"), "text, not outlines"
+
+
+def test_every_method_is_named_at_its_point(tmp_path):
+    """Names that found no place used to become numbers."""
+    methods = [f"lgm[steps={k}]" for k in range(1, 13)]  # all within half a point, at one cost
+    close = [{**r, "top1": r["top1"] if r["method"] == "random" else 50 + len(r["method_spec"]) / 4} for r in grid(methods)]
+    text = figure(close, "pareto", tmp_path / "f.svg").read_text()
+    assert all(text.count(f">{method}<") == 1 for method in methods)
+
+
+def test_a_figure_of_several_datasets_says_how_to_choose(tmp_path):
+    more = [*grid(), *grid(dataset="other")]
+    with pytest.raises(UserError, match="there are 2; choose --dataset 'digits' --ipc 1; --dataset 'other' --ipc 1"):
+        figure(more, "pareto", tmp_path / "f.svg")
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(r) + "\n" for r in [*more, *grid(["sfm"])]))
+    command = ["plot", str(tmp_path), "-o", str(tmp_path / "f.svg")]
+    assert main([*command, "--dataset", "digits", "--ipc", "1", "--methods", "sfm,full"]) == 0
+    text = (tmp_path / "f.svg").read_text()
+    assert ">sfm<" in text
+    assert ">clpdd<" not in text
+    assert main([*command, "--ipc", "7"]) == main([*command, "--dataset", "third"]) == 2
+
+
+def test_ranks_are_drawn_with_their_critical_difference_where_there_are_blocks_enough(tmp_path):
+    with pytest.raises(UserError, match=r"needs 5 blocks .* has 4 blocks and 3 methods"):
+        figure(grid(), "ranks", tmp_path / "f.svg")
+    records = [*grid(), *grid(dataset="other")]
+    text = figure(records, "ranks", tmp_path / "f.svg").read_text()
+    assert text.count(">CD 1.17<") == 2, "own and transfer"
+    assert ">clpdd  1.00 <" in text
+    assert "> 3.00  random<" in text
+    with pytest.raises(UserError, match="no own accuracy under 'knn'; there are: ridge-probe"):
+        figure(records, "ranks", tmp_path / "f.svg", protocol="knn")
 
 
 def test_a_pdf_holds_its_fonts(tmp_path):

@@ -55,6 +55,43 @@ def test_several_datasets_have_a_table_each_and_one_over_all():
     assert [value.mean for label, values in built[2].rows if label[0] == "centroids" for value in values] == [-5.0, -5.0]
 
 
+def test_a_difference_says_what_failed_for_one_of_the_two():
+    """The other mean leaves those places out too: without a word a method that fails where it is weak would look better."""
+    records = grid(seeds=(0, 1, 2))
+    for r in records:
+        if (r["method"], r["distill_backbone"], r["eval_backbone"]) == ("centroids", BACKBONES[0], BACKBONES[0]):
+            r |= {"status": "oom", "top1": None, "top1_per_seed": []}
+    whole, (table,) = versus(grid(seeds=(0, 1, 2)), "clpdd")[0], versus(records, "clpdd")
+    cells = {label[0]: dict(zip(table.columns, values, strict=True)) for label, values in table.rows}
+    assert cells["centroids"]["ridge-probe own"].text() == "-5.0 [-5.0, -5.0]! (3 of 4 places)"
+    assert cells["centroids"]["ridge-probe transfer"].text() == "-5.0 [-5.0, -5.0]!"
+    assert "of 4 places" not in cells["random"]["ridge-probe own"].text(), "it has no backbone of its own to miss"
+    assert any(line.startswith("(k of n places)") for line in table.caption)
+    assert not any("(k of n places)" in line for line in whole.caption)
+    lost = [
+        r | {"status": "error", "top1": None} if r["distill_seed"] == 2 and r["method"] == "clpdd" else r
+        for r in grid(seeds=(0, 1, 2))
+    ]
+    assert versus(lost, "clpdd")[0].rows[1][1][0].text() == "-5.0 [-5.0, -5.0]! (2 of 3 seeds)"
+    assert any("centroids finished in 15 of 16 places" in line for line in ranks(records)[0].caption)
+
+
+@pytest.mark.parametrize("build", [lambda records: versus(records, "clpdd"), ranks])
+def test_what_cannot_stand_in_a_table_is_in_no_difference_and_no_rank(build):
+    newer = [{**r, "protocol_version": 2} if r["method"] == "centroids" else r for r in grid()]
+    with pytest.raises(UserError, match="mix versions 1, 2 of protocol 'ridge-probe'"):
+        build(newer)
+    elsewhere = [{**r, "dataset": "other", "config_hash": r["config_hash"] + "o", "protocol_version": 2} for r in grid()]
+    with pytest.raises(UserError, match="mix versions 1, 2"):
+        build([*grid(), *elsewhere])
+    with pytest.raises(UserError, match="different data under the name 'digits'"):
+        build([{**r, "dataset_fingerprint": "e" * 64} if r["method"] == "centroids" else r for r in grid()])
+    noted = [{**r, "method_code": str(r["distill_backbone"]), "data_notes": ["3 images are in both splits"]} for r in grid()]
+    below = " ".join(build(noted)[0].lines)
+    assert "rows of method clpdd come from different code" in below
+    assert "data: 3 images are in both splits" in below
+
+
 def test_versus_nothing_is_one_line(run):
     assert "'sfm' is none of the methods there are" in run("--versus", "sfm", code=2)
     assert "leave --metric out" in run("--versus", "clpdd", "--metric", "seconds", code=2)
