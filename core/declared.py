@@ -12,7 +12,7 @@ import sys
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,15 @@ class Declared:
 
     def parameters(self) -> list[Parameter]:
         """Of the class and its bases, in the order of a dataclass."""
+        return list(self._parameters)
+
+    @cached_property
+    def _parameters(self) -> tuple[Parameter, ...]:
+        """Read once: every spec that is checked asks for them."""
         found: dict[str, Parameter] = {}
         for source, node in reversed(_lineage(self.source, self.node)):
             found |= {parameter.name: parameter for parameter in _fields(source, node)}
-        return list(found.values())
+        return tuple(found.values())
 
     def signature(self) -> type:
         """A dataclass with the same parameters, for checking values; what cannot be told without importing takes anything."""
