@@ -1,7 +1,8 @@
-"""`ddbench list KIND [PATTERN]`: the registered plugins, one line each; with -v, or for one name, their parameters."""
+"""`ddbench list [KIND [PATTERN]]`: the registered plugins, one line each; with -v, or for one name, their parameters."""
 
 import argparse
 import json
+import textwrap
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -12,7 +13,7 @@ KINDS = ("methods", "backbones", "datasets", "protocols")
 
 def add(commands) -> None:
     parser = command(commands, "list", main, "list methods, backbones, datasets or protocols, or say what parameters one takes")
-    parser.add_argument("kind", choices=KINDS, metavar="KIND", help=" | ".join(KINDS))
+    parser.add_argument("kind", nargs="?", choices=KINDS, metavar="KIND", help=f"{' | '.join(KINDS)}; default: names of all")
     parser.add_argument("pattern", nargs="?", metavar="NAME", help="one name, or several by a wildcard such as '*dino*'")
     parser.add_argument("-v", "--verbose", action="store_true", help="with parameters, as for one name")
     parser.add_argument("--json", action="store_true", help="machine-readable, with parameters")
@@ -23,6 +24,8 @@ def main(args: argparse.Namespace) -> int:
     from ..catalogue import describe
 
     load_plugins(args.plugin)
+    if args.kind is None:
+        return overview(args.json)
     found = [describe(args.kind, name) for name in chosen(args.kind, args.pattern)]
     if args.json:
         print(json.dumps(found, indent=1, default=str))
@@ -33,6 +36,23 @@ def main(args: argparse.Namespace) -> int:
         print("\n".join(f"{plugin['name']:{width}}  {headline(plugin)}".rstrip() for plugin in found))
         print(f"\n`ddbench list {args.kind} NAME` says what parameters one takes")
     return 0
+
+
+def overview(as_json: bool) -> int:
+    """The names of all kinds."""
+    from ..catalogue import REGISTRIES
+
+    names = {kind: registry.names() for kind, registry in REGISTRIES.items()}
+    if as_json:
+        print(json.dumps(names, indent=1))
+        return 0
+    for kind, found in names.items():
+        print(textwrap.fill(" ".join(found), 100, initial_indent=f"{kind:11}", subsequent_indent=" " * 11, **_WHOLE))
+    print("\n`ddbench list KIND` says what each is, `ddbench list KIND NAME` what parameters it takes")
+    return 0
+
+
+_WHOLE = {"break_on_hyphens": False, "break_long_words": False}
 
 
 def chosen(kind: str, pattern: str | None) -> list[str]:

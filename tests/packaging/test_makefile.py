@@ -39,8 +39,8 @@ def test_plain_make_lists_every_target():
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
-        ([], "ddbench run -m 'clpdd' --ipc 1"),
-        (["METHOD=random", "IPC=5", "BACKBONE=x", "ARGS=--seed 1"], "-m 'random' --ipc 5 -b 'x' --seed 1"),
+        ([], "ddbench run -m 'clpdd' -m centroids --ipc 1"),
+        (["METHOD=random", "IPC=5", "BACKBONE=x", "ARGS=--seed 1"], "-m 'random' -m centroids --ipc 5 -b 'x' --seed 1"),
         (["SUITE=suites/regress.yaml"], "ddbench run --suite 'suites/regress.yaml'"),
     ],
 )

@@ -26,6 +26,7 @@ def answer(*argv: str, cwd) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
+        (["list"], "protocols  alignment "),
         (["list", "methods"], "clpdd "),
         (["list", "backbones", "*dino*"], "dinov2_vitb14 "),
         (["list", "datasets", "-v"], "train_limit = none   (int >= 1 | none)"),

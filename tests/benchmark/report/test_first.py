@@ -13,6 +13,18 @@ def test_a_row_per_method_and_a_sentence_about_the_best_asked_for():
     assert "random (10 images) 32.5 %; full (1,400 images) 91.5 %" in text
 
 
+def test_the_method_stands_beside_the_best_real_images_even_where_those_are_better():
+    worse = [{**r, "top1": r["top1"] - 30, "top1_per_seed": []} if r["method"] == "clpdd" else r for r in grid()]
+    text = first(worse, ["centroids", "clpdd"], real=["centroids", "random"])
+    said = text.splitlines()[-1]
+    assert said.startswith("  ridge-probe: 10 images of clpdd: ")
+    assert "; centroids (10 images) " in said
+    assert said.index("centroids") < said.index("random") < said.index("full")
+    assert (
+        first(worse, ["centroids"], real=["centroids"]).splitlines()[-1].startswith("  ridge-probe: 10 images of centroids: ")
+    )
+
+
 def test_nothing_is_said_of_methods_without_a_number():
     failed = [r for r in grid() if r["method"] != "clpdd"] + [record(top1=None, top1_per_seed=[], status="oom")]
     assert "images of" not in first(failed, ["clpdd"])
