@@ -19,9 +19,23 @@ from .commands import align, check, compare, data, doctor, evaluate, listing, me
 from .machine.output import Output
 from .machine.signals import raising
 
-_COMMANDS = (run, listing, show, table, report, plot, evaluate, compare, merge, align, check, new, data, doctor)
-
-
+_COMMANDS = {
+    "run": run,
+    "list": listing,
+    "show": show,
+    "table": table,
+    "report": report,
+    "plot": plot,
+    "evaluate": evaluate,
+    "compare": compare,
+    "export": merge,
+    "merge": merge,
+    "align": align,
+    "check": check,
+    "new": new,
+    "data": data,
+    "doctor": doctor,
+}
 _LONGEST = 2000  # characters of a message
 
 
@@ -32,12 +46,13 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see `{self.prog} --help`)")
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser with all subcommands; `args.command(args)` runs one and returns the exit code."""
+def parser(asked: str = "") -> argparse.ArgumentParser:
+    """The parser of the subcommand that is asked for, with all of them where there is none of that name; `args.command(args)`
+    runs one and returns the exit code."""
     top = Parser(prog="ddbench", description="Dataset distillation on frozen backbones: accuracy, speed and peak memory.")
     top.add_argument("--version", action="version", version=f"ddbench {_version()}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in _COMMANDS:
+    for module in [_COMMANDS[asked]] if asked in _COMMANDS else dict.fromkeys(_COMMANDS.values()):
         module.add(commands)
     return top
 
@@ -62,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     try:
         with raising():
-            args = parser().parse_args(argv)
+            words = sys.argv[1:] if argv is None else argv
+            args = parser(*words[:1]).parse_args(words)
             return args.command(args)
     except (UserError, Unsupported) as error:
         print(f"ddbench: error: {one_line(str(error))}", file=sys.stderr)

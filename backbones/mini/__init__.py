@@ -12,14 +12,15 @@ NAME.json beside the weights says how they were made (`make pretrain NAME=...`),
 `mini_vit_mae[pretrained=false]` is the same network at its initialisation, the control of every claim about it.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ...core.backbone import BACKBONES, Backbone, BackboneSource, BackboneSpec
+from ...core.errors import UserError
 from ...core.params import spec_string
-from .._weights import load_state, read_state, state_sha256
-from ._card import verified
+from .._weights import existing, file_sha256, load_state, read_state, state_sha256
 from .networks import CIFAR100_MEAN, CIFAR100_STD, INIT_SEED, INPUT_SIZE, POOLING, untrained
 
 FOLDER = Path(__file__).parent
@@ -125,3 +126,24 @@ class TinyViTDistil(Mini):
 
     zoo, objective, architecture = 2, "distil", "tiny_vit"
     supervision = "distilled from a supervised network"
+
+
+def verified(weights: Path) -> dict[str, Any]:
+    """The card beside `weights`, after comparing their sha256. Raises `UserError` naming the file that is wrong."""
+    card = read_card(existing(weights).with_suffix(".json"))
+    found = file_sha256(weights)
+    if found != card["sha256"]:
+        raise UserError(
+            f"{weights} has sha256 {found[:12]}…, its card says {card['sha256'][:12]}…: the file is damaged or changed; "
+            "install ddbench again or train it with make pretrain"
+        )
+    return card
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        card["sha256"].lower()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"card {path} is missing or unreadable ({type(error).__name__}); install ddbench again") from None
+    return card

@@ -11,7 +11,6 @@ Imports `suite`, `records` and `machine`; the cell that a process runs is starte
     fork_server   the process that cells are forked from
     job           what passes between a run and a cell: job in, events out
     several_gpus  several processes that distil one cell
-    progress      what a person sees of a run
+    progress      what a person sees of a run, and how many evaluations ended how
     forecast      when a run will end
-    run_summary   how many evaluations ended how
 """

@@ -6,6 +6,7 @@ run_plan(cells, out, progress=reporter())
 import contextlib
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from statistics import fmean as mean
 from typing import IO, Any
 
@@ -20,7 +21,26 @@ from ..records.partners import is_own
 from ..suite.cell import Cell
 from .forecast import Forecast, Running
 from .job import Event
-from .run_summary import RunSummary
+
+
+@dataclass
+class RunSummary:
+    """Numbers of evaluations of a run: finished now, skipped because they were there, without sense, failed."""
+
+    done: int = 0
+    skipped: int = 0
+    unsupported: int = 0
+    failed: int = 0
+    failures: list[dict[str, Any]] = field(default_factory=list)  # the records that are neither ok nor unsupported
+
+    def count(self, record: dict[str, Any]) -> None:
+        if record["status"] == "ok":
+            self.done += 1
+        elif record["status"] == "unsupported":
+            self.unsupported += 1
+        else:
+            self.failed += 1
+            self.failures.append(record)
 
 
 class Reporter:

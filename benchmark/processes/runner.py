@@ -25,8 +25,7 @@ from .attempts import failures
 from .engine import Engine
 from .job import CHECKPOINT_EVERY, Event, Job
 from .local import LocalEngine
-from .progress import Reporter
-from .run_summary import RunSummary
+from .progress import Reporter, RunSummary
 
 _SHORTEST = 0.1  # seconds that a cell must be given: less is a slip
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from ddbench.benchmark.cli import main
+from ddbench.benchmark.cli import _COMMANDS, main, parser
 from ddbench.core.run import Run
 from ddbench.core.sets import DistilledSet, class_labels
 
@@ -310,3 +310,14 @@ def test_the_views_per_pass_reach_whatever_the_command_starts(monkeypatch, capsy
     assert main([*RUN, "--chunk", "3"]) == 0
     assert Run().chunk == 3
     assert "chunk" in refused(capsys, *RUN, "--chunk", "0")
+
+
+def commands_of(found) -> set[str]:
+    return set(next(action.choices for action in found._actions if action.metavar == "COMMAND"))
+
+
+@pytest.mark.parametrize("name", _COMMANDS)
+def test_only_the_command_that_is_asked_for_is_set_up(name):
+    assert name in commands_of(parser(name))
+    assert len(commands_of(parser(name))) <= 2  # export and merge are one file
+    assert commands_of(parser()) == commands_of(parser("nonsense")) == set(_COMMANDS)

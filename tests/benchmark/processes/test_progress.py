@@ -12,6 +12,7 @@ from ddbench.benchmark.processes.job import Event
 from ddbench.benchmark.processes.progress import (
     LiveReporter,
     PlainReporter,
+    RunSummary,
     duration,
     notes,
     outcomes,
@@ -19,7 +20,6 @@ from ddbench.benchmark.processes.progress import (
     running_line,
     summary_lines,
 )
-from ddbench.benchmark.processes.run_summary import RunSummary
 
 STEP = Event("step", step=2, steps=9, loss=0.5, steps_per_second=4.0, eta_seconds=1.75, peak=2**30)
 
