@@ -80,7 +80,7 @@ class Replacement:
             _fsync(self._folder)
             os.replace(self.target, self._folder / _OLD)
         os.replace(self.new, self.target)
-        _fsync_folder(self.target.parent)
+        sync_folder(self.target.parent)
 
     def close(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -154,10 +154,11 @@ def _fsync(path: Path) -> None:
         with file.open("r+b") as opened:
             os.fsync(opened.fileno())
     if path.is_dir():
-        _fsync_folder(path)
+        sync_folder(path)
 
 
-def _fsync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable. Raises `OSError` where the disk refuses."""
     if os.name != "posix":
         return
     opened = os.open(folder, os.O_RDONLY)

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..core.data import stratified_indices
 from ..core.errors import UserError
+from ._class_order import number_order
 from ._decode import extensions
 from ._limits import Listing, hidden
-from ._notes import number_order
 
 _COLUMNS = {
     "file": ("file", "filename", "file_name", "image", "path", "filepath"),
@@ -32,7 +33,7 @@ def csv_listing(folder: Path, table: Path) -> tuple[Listing, Listing, list[str],
     place = {name: k for k, name in enumerate(names)}
     train, test = (Listing([row[0] for row in part], [place[row[1]] for row in part]) for part in splits)
     if not any(row[2] for row in rows):
-        train, test = split_off(train)
+        train, test = map(train.take, split_off(torch.tensor(train.labels), table))
         notes.append(SPLIT_OFF)
     listed = {row[0] for row in rows}
     unread = [f for f in sorted(folder.rglob("*")) if f.is_file() and f not in listed and not _hidden(f, folder) and f != table]
@@ -47,12 +48,12 @@ def csv_listing(folder: Path, table: Path) -> tuple[Listing, Listing, list[str],
 SPLIT_OFF = "nothing says which images test: a stratified fifth, by a fixed seed, was split off train"
 
 
-def split_off(listing: Listing) -> tuple[Listing, Listing]:
-    """A stratified fifth of a list in the place of a test split that is not there."""
-    rest, part = stratified_indices(torch.tensor(listing.labels), _PART, _SEED)
+def split_off(labels: Tensor, where: object) -> tuple[list[int], list[int]]:
+    """Which images stay in train, and a stratified fifth in the place of a test split that is not there."""
+    rest, part = stratified_indices(labels, _PART, _SEED)
     if not len(part):
-        raise UserError("no class has images enough to split a fifth off for testing; say which images test")
-    return listing.take(rest.tolist()), listing.take(part.tolist())
+        raise UserError(f"{where}: no class has images enough to split a fifth off for testing; say which images test")
+    return rest.tolist(), part.tolist()
 
 
 def _hidden(file: Path, folder: Path) -> bool:

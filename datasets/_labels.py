@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.errors import UserError
-from ._notes import number_order
+from ._class_order import number_order
 
 _SUM = 1e-2  # by which probabilities may miss 1: they may have been stored as float16
 

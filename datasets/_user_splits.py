@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..core.data import ImageData, stratified_indices
+from ..core.data import ImageData
 from ..core.errors import UserError
-from ._csv import SPLIT_OFF
+from ._class_order import order_notes
+from ._csv import SPLIT_OFF, split_off
 from ._decode import extensions
 from ._encoded import Encoded, EncodedSplit, encoded_data
 from ._labels import numbered, plain_labels
 from ._limits import hidden
-from ._notes import order_notes
 from .arrays import class_names
 from .folder import with_mirror
 
@@ -78,10 +78,8 @@ def split_data(
     train_labels = plain_labels(stored, where)
     if test_name is None:
         classes = numbered([train_labels], where, names)
-        rest, part = (side.numpy() for side in stratified_indices(torch.from_numpy(classes.labels[0]), 0.2, 0))
-        if not len(part):
-            raise UserError(f"{where}: no class has images enough to split a fifth off for testing; add a test split")
-        train, test = (EncodedSplit(make(side), classes.labels[0][side].tolist()) for side in (rest, part))
+        sides = map(np.array, split_off(torch.from_numpy(classes.labels[0]), where))
+        train, test = (EncodedSplit(make(side), classes.labels[0][side].tolist()) for side in sides)
         notes.append(SPLIT_OFF)
     else:
         test_stored, make_test = load(test_name)

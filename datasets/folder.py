@@ -12,11 +12,11 @@ from typing import Any
 from ..core.data import DATASETS, DataSource, ImageData
 from ..core.errors import UserError
 from ..core.params import Count, Positive
+from ._class_order import number_order, order_notes
 from ._csv import TEST_NAMES, csv_listing
 from ._decode import Colour, extensions
 from ._files import file_data, image_findings
 from ._limits import Listing, hidden
-from ._notes import number_order, order_notes
 
 
 @DATASETS.register("folder")

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ..processes import CHECKPOINT_EVERY
 from ..records.run_folder import check_place
 from ._shared import (
     DEFAULT_DATASET,
@@ -60,7 +61,9 @@ def add(commands) -> None:
     )
     how.add_argument("--on", choices=GPUS, help="with --dry-run: hours on one such GPU, by its data sheet")
     how.add_argument("--timeout", type=seconds, metavar="S", help="seconds that one cell may take")
-    how.add_argument("--checkpoint-every", type=seconds, default=60.0, metavar="S", help="seconds, at least; default: 60")
+    how.add_argument(
+        "--checkpoint-every", type=seconds, default=CHECKPOINT_EVERY, metavar="S", help="seconds, at least; default: 60"
+    )
     add_machine(how)  # type: ignore[arg-type]
     how.add_argument("--nproc-per-node", type=positive, default=1, metavar="N", help="processes that distil a cell together")
     where = parser.add_argument_group("a cluster (docs/cluster.md)")

@@ -14,3 +14,5 @@ Imports `suite`, `records` and `machine`; the cell that a process runs is starte
     progress      what a person sees of a run, and how many evaluations ended how
     forecast      when a run will end
 """
+
+CHECKPOINT_EVERY = 60.0  # seconds between two checkpoints of a cell; here, where a command line reads it at no cost

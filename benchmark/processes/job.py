@@ -18,8 +18,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from ..records.records import jsonable
 from ..suite.cell import Cell
+from . import CHECKPOINT_EVERY
 
-CHECKPOINT_EVERY = 60.0  # seconds between two checkpoints of a cell
 STOP = b"stop\n"  # behind the job: end after the step in hand
 
 

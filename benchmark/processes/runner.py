@@ -21,9 +21,10 @@ from ..machine.signals import Interrupted, Stop, listening
 from ..records.records import append_record, done_hashes
 from ..records.run_folder import locked, prepare
 from ..suite.cell import Cell, PlannedEvaluation
+from . import CHECKPOINT_EVERY
 from .attempts import failures
 from .engine import Engine
-from .job import CHECKPOINT_EVERY, Event, Job
+from .job import Event, Job
 from .local import LocalEngine
 from .progress import Reporter, RunSummary
 

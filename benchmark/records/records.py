@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ...core.disk import refusal
+from ...core.disk import refusal, sync_folder
 from ...core.errors import DiskError, UserError, shown
 from .fields import fault
 
@@ -102,7 +102,8 @@ def append_record(out: Path, record: dict[str, Any]) -> None:
     finally:
         os.close(descriptor)
     if new:
-        _sync_folder(out)
+        with suppress(OSError):
+            sync_folder(out)
 
 
 def jsonable(value: Any) -> Any:
@@ -184,16 +185,6 @@ def _file(path: Path) -> Path:
     if not file.is_file():
         raise UserError(f"no records in {path}: {file} does not exist")
     return file
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new file's name durable too."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def machine(environment: dict[str, Any] | None) -> tuple[str, ...]:

@@ -89,9 +89,8 @@ def distil(backbone, data, run):
     return distil
 
 
-@pytest.mark.parametrize("cut", [2, 5])
-@pytest.mark.parametrize("method", PRETRAINING, ids=["krrst", "krrst-intended", "mkdt"])
-def test_a_resumed_pretraining_method_ends_with_the_same_bits(distil, method, cut):
+def whole_and_resumed(distil, method, cut):
+    """The sets of a run in one go and of one that was cut after `cut` steps and went on: to the same losses and images."""
     whole, losses = distil(method, Checkpoint())
     checkpoint = CutAfter(cut)
     with pytest.raises(Cut):
@@ -99,6 +98,13 @@ def test_a_resumed_pretraining_method_ends_with_the_same_bits(distil, method, cu
     resumed, rest = distil(method, GoOn(checkpoint.saved))
     assert rest == losses[cut:]
     assert torch.equal(resumed.images, whole.images)
+    return whole, resumed
+
+
+@pytest.mark.parametrize("cut", [2, 5])
+@pytest.mark.parametrize("method", PRETRAINING, ids=["krrst", "krrst-intended", "mkdt"])
+def test_a_resumed_pretraining_method_ends_with_the_same_bits(distil, method, cut):
+    whole, resumed = whole_and_resumed(distil, method, cut)
     assert torch.equal(resumed.targets, whole.targets)
     assert resumed.extras == whole.extras
 
@@ -114,13 +120,7 @@ def test_a_resumed_pool_is_not_trained_from_the_start_again(distil, monkeypatch)
 @pytest.mark.parametrize("cut", [1, 3, 5, 6, 9])  # before, at and after growing; within an epoch and at its end
 @pytest.mark.parametrize("method", METHODS, ids=["clpdd", "lgm-pixels", "lgm-live", "lgm-bank", "duet"])
 def test_a_resumed_loop_ends_with_the_same_bits(distil, method, cut):
-    whole, losses = distil(method, Checkpoint())
-    checkpoint = CutAfter(cut)
-    with pytest.raises(Cut):
-        distil(method, checkpoint)
-    resumed, rest = distil(method, GoOn(checkpoint.saved))
-    assert rest == losses[cut:]
-    assert torch.equal(resumed.images, whole.images)
+    whole_and_resumed(distil, method, cut)
 
 
 @pytest.mark.parametrize("method", [METHODS[0], METHODS[-1]], ids=["clpdd", "duet"])

@@ -149,16 +149,6 @@ def with_batch(self):
     return backbone
 
 
-@pytest.mark.parametrize(
-    ("name", "load", "words"),
-    [("thawed", thawed, "require gradients"), ("renamed", renamed, "spec.name"), ("batch", with_batch, "other images")],
-)
-def test_faults_of_a_backbone_are_found(own, name, load, words):
-    faulty("backbone", name, load=load)
-    found = failures(name)
-    assert any(words in line for line in found), found
-
-
 def float_images(self):
     data = DATASETS.get("sound-float").load(self)
     split = dataclasses.replace(data.train, images=plugins.ArrayImages(data.train.images.array.astype("float32")))
@@ -171,16 +161,6 @@ def unseeded(self):
 
 def missing_class(self):
     return dataclasses.replace(DATASETS.get("sound-missing").load(self), class_names=("disc", "square", "star"))
-
-
-@pytest.mark.parametrize(
-    ("name", "load", "words"),
-    [("float", float_images, "uint8"), ("unseeded", unseeded, "fingerprints"), ("missing", missing_class, "'star' has no")],
-)
-def test_faults_of_a_dataset_are_found(own, name, load, words):
-    faulty("dataset", name, load=load)
-    found = failures(name)
-    assert any(words in line for line in found), found
 
 
 def drawn(self, backbone, data, dset, *, run):
@@ -197,10 +177,20 @@ def spoils(self, backbone, data, dset, *, run):
 
 
 @pytest.mark.parametrize(
-    ("name", "evaluate", "words"),
-    [("drawn", drawn, "run.generator"), ("fraction", fraction, "percentages"), ("spoils", spoils, "changed in place")],
+    ("kind", "name", "does", "wrongly", "words"),
+    [
+        ("backbone", "thawed", "load", thawed, "require gradients"),
+        ("backbone", "renamed", "load", renamed, "spec.name"),
+        ("backbone", "batch", "load", with_batch, "other images"),
+        ("dataset", "float", "load", float_images, "uint8"),
+        ("dataset", "unseeded", "load", unseeded, "fingerprints"),
+        ("dataset", "missing", "load", missing_class, "'star' has no"),
+        ("protocol", "drawn", "evaluate", drawn, "run.generator"),
+        ("protocol", "fraction", "evaluate", fraction, "percentages"),
+        ("protocol", "spoils", "evaluate", spoils, "changed in place"),
+    ],
 )
-def test_faults_of_a_protocol_are_found(own, name, evaluate, words):
-    faulty("protocol", name, evaluate=evaluate)
+def test_faults_of_other_kinds_are_found(own, kind, name, does, wrongly, words):
+    faulty(kind, name, **{does: wrongly})
     found = failures(name)
     assert any(words in line for line in found), found
