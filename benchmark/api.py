@@ -20,6 +20,7 @@ from ..core.params import resolved, spec_string
 from ..core.registry import Registry
 from ..core.run import Progress, Run
 from ..core.sets import DistilledSet
+from .cell.caveats import caveats
 from .foreign.fit import check_classes, other_data
 from .foreign.read import read_external
 from .machine.environment import environment
@@ -90,7 +91,8 @@ def evaluate(
     """Train a probe on `dset` through `backbone` and test it on the test split of `data`.
 
     `backbone` may be None for protocols that use none. A protocol that names its own dataset (`ssl-pretrain[target=SPEC]`)
-    is judged by that one. Raises `UserError` for bad input and `Unsupported` where the protocol cannot judge the set.
+    is judged by that one. `notes` of the result are what the number has to carry: what was noticed about the data, the set and
+    the protocol. Raises `UserError` for bad input and `Unsupported` where the protocol cannot judge the set.
     """
     judge = PROTOCOLS.create(protocol) if isinstance(protocol, str) else protocol
     images, device = load_data(judge.judging_data or data), _device(device)
@@ -100,7 +102,9 @@ def evaluate(
     if other_data(dset, images) and isinstance(dset.images, torch.Tensor):
         dset = replace(dset, indices=None)  # they are places in the data that the set was made from
     encoder = _backbone(backbone, device) if judge.uses_backbone else None
-    return judge.evaluate(encoder, images, dset, run=_run(seed, device))  # type: ignore[arg-type]
+    found = judge.evaluate(encoder, images, dset, run=_run(seed, device))  # type: ignore[arg-type]
+    of_data = [f"data: {note}" for note in images.notes]
+    return replace(found, notes=(*of_data, *caveats(None, judge, images, dset), *found.notes))
 
 
 def load_set(path: str | Path, data: str | ImageData | None = None) -> DistilledSet:

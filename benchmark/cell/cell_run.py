@@ -31,6 +31,7 @@ from ..records.records import jsonable
 from ..records.set_facts import SetFacts
 from ..suite.cell import Cell, PlannedEvaluation, blank_record
 from ..suite.code import code_of
+from .caveats import caveats, method_of
 from .cell_checkpoint import FOLDER
 from .distillation import Distillation, last_good
 from .stop_request import StopRequest
@@ -219,7 +220,7 @@ class CellRun:
             "top1": found.top1,
             "top1_per_seed": list(found.top1_per_seed),
             "details": found.details,
-            "notes": [*mirror_notes(self.cell, protocol, judging), *found.notes],
+            "notes": [*caveats(method_of(self.cell), protocol, judging, dset), *found.notes],
             "parts": {name: list(values) for name, values in found.parts.items()},
             "seconds": {**record["seconds"], **seconds},
             "peak_bytes_by_phase": {**record["peak_bytes_by_phase"], **peaks, "load": loading},
@@ -255,16 +256,6 @@ class CellRun:
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def mirror_notes(cell: Cell, protocol: Protocol, data: ImageData) -> list[str]:
-    """Which of method and protocol mirror images that do not bear it, as published ones do."""
-    if data.mirror:
-        return []
-    known = cell.method in METHODS.names()  # a set made elsewhere is of none
-    method = [build(METHODS.get(cell.method), cell.params, f"method {cell.method!r}")] if known else []
-    mirroring = ["method"] * any(each.mirrors for each in method) + ["protocol"] * protocol.mirrors
-    return [f"the {who} mirrors images, and mirrored images of {data.name} do not keep their class" for who in mirroring]
 
 
 # Identity that a set carries with it, so that the folder explains itself without the records.

@@ -72,8 +72,6 @@ def main(args: argparse.Namespace) -> int:
     sources = [BACKBONES.create(spec) for spec in args.backbone or default_backbones()]
     data = api.load_data(args.dataset)
     dset = read_set(args, data)
-    for note in data.notes:
-        print(f"note: {args.dataset}: {note}")
     if other_data(dset, data):
         print(f"note: the set was made from other data ({dset.provenance.get('dataset', 'unnamed')}) than {args.dataset}")
     if args.out is not None:
@@ -97,7 +95,7 @@ def main(args: argparse.Namespace) -> int:
                     f" (mean recall {recall:.2f})" if not part and recall is not None and abs(recall - found.top1) > 1 else ""
                 )
                 print(f"{label}{where}: {statistics.fmean(scores):.2f}{spread} % {protocol.measures}{differs}", flush=True)
-            notes += found.notes
+            notes += [note for note in found.notes if note not in dset.provenance.get("notes", [])]  # told on reading
     for note in dict.fromkeys(notes):
         print(f"note: {note}")
     return int(failed)

@@ -1,5 +1,8 @@
 """The three functions of the Python interface, and the errors that they raise."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
 
@@ -54,6 +57,19 @@ def test_names_and_objects_mean_the_same(data):
     by_object = ddbench.distill(METHODS.create("random"), backbone=None, data=DATASETS.create("fake_data").load(), seed=1)
     assert torch.equal(by_name.images, by_object.images)
     assert ddbench.evaluate(by_name, backbone="fake_net", data="fake_data", protocol="fake_probe").top1 > 0
+
+
+def test_a_number_carries_what_was_noticed_of_data_set_and_protocol(tmp_path, backbone, data):
+    noted = dataclasses.replace(data, notes=("3 test images are in train too",), mirror=False)
+    np.savez(tmp_path / "given.npz", images=np.full((2, 3, 16, 16), 90, np.uint8), labels=[0, 1])
+    given = ddbench.load_set(tmp_path / "given.npz", noted)
+    found = ddbench.evaluate(given, backbone=backbone, data=noted, protocol="lgm-probe[epochs=2,seeds=1]")
+    assert found.notes == (
+        "data: 3 test images are in train too",
+        "numbers were taken for the classes of tiny (as published): 0 is 'a', 1 is 'b', 2 is 'c'",
+        "the protocol mirrors images, and mirrored images of tiny do not keep their class",
+        "the set has no image of 1 of 3 classes: c",
+    )
 
 
 def test_a_protocol_without_a_backbone_needs_none_and_may_judge_by_other_data(data):

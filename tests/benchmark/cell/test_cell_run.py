@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from ddbench.benchmark.cell.cell_run import CellRun, mirror_notes
+from ddbench.benchmark.cell.caveats import method_of, mirroring
+from ddbench.benchmark.cell.cell_run import CellRun
 from ddbench.benchmark.cell.distillation import checked
 from ddbench.benchmark.machine.in_use import present
 from ddbench.benchmark.processes.job import Job
@@ -80,7 +81,7 @@ def test_one_record_per_evaluation_with_everything_measured(work, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("method", "protocol", "mirroring"),
+    ("method", "protocol", "who"),
     [
         ("clpdd", "linear-probe", []),
         ("lgm", "lgm-probe", ["method", "protocol"]),
@@ -88,12 +89,12 @@ def test_one_record_per_evaluation_with_everything_measured(work, tmp_path):
         ("krrst", "ssl-pretrain[readout=finetune]", ["method", "protocol"]),
     ],
 )
-def test_records_say_what_mirrors_images_that_do_not_bear_it(method, protocol, mirroring, data):
+def test_records_say_what_mirrors_images_that_do_not_bear_it(method, protocol, who, data):
     names = {"methods": [method], "backbones": ["mini_vit_simclr"], "datasets": ["digits"], "protocols": [protocol]}
-    cell, judge = outline(suite(**names, controls=False))[0], PROTOCOLS.create(protocol)
-    found = mirror_notes(cell, judge, dataclasses.replace(data, mirror=False))
-    assert found == [f"the {who} mirrors images, and mirrored images of tiny do not keep their class" for who in mirroring]
-    assert mirror_notes(cell, judge, data) == []
+    made_by, judge = method_of(outline(suite(**names, controls=False))[0]), PROTOCOLS.create(protocol)
+    found = mirroring(made_by, judge, dataclasses.replace(data, mirror=False))
+    assert found == [f"the {each} mirrors images, and mirrored images of tiny do not keep their class" for each in who]
+    assert mirroring(made_by, judge, data) == []
 
 
 def test_features_of_distilling_and_of_evaluating_are_told_apart(work):
