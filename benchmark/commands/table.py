@@ -39,12 +39,13 @@ def main(args: argparse.Namespace) -> int:
     load_plugins(args.plugin)
     from ...core.errors import UserError
     from ..records.bundle import read_records
-    from ..report import render
-    from ..report.choose import chosen, parts
 
     if args.versus and args.metric:
         raise UserError("--versus compares top-1; leave --metric out")
     records = read_records(args.folders)
+    from ..report import render  # with pandas, which a folder without records does not wait for
+    from ..report.choose import chosen, parts
+
     if args.data:
         held = sorted({str(record["dataset_fingerprint"])[:12] for record in records})
         records = [record for record in records if str(record["dataset_fingerprint"]).startswith(args.data)]
