@@ -57,7 +57,8 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = item.partition("=")
         key = key.strip()
         if not equals or not key:
-            raise UserError(f"cannot read {shown(item)} in {shown(spec)}; write name[key=value,key=value]")
+            form = 'write name[key=value,key=value], and a value with commas as key="a, b"'
+            raise UserError(f"cannot read {shown(item)} in {shown(spec)}; {form}")
         if key in values:
             raise UserError(f"{shown(key)} is given twice in {shown(spec)}")
         values[key] = _unquoted(value.strip())

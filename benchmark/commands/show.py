@@ -134,7 +134,10 @@ def read_card(folder: Path) -> dict[str, Any]:
     """set.json of a set. Raises `UserError` for a folder that is none."""
     file = folder / "set.json"
     if not file.is_file():
-        raise UserError(f"{folder} is neither a run (it has no {RECORDS}) nor a distilled set (it has no set.json)")
+        raise UserError(
+            f"{folder} is neither a run (it has no {RECORDS}) nor a distilled set (it has no set.json); "
+            "give results/runs/NAME, or a folder in its sets"
+        )
     try:
         card = json.loads(file.read_text(encoding="utf-8"))
         typed = (
