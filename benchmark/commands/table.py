@@ -16,6 +16,7 @@ def add(commands) -> None:
     parser.add_argument("--versus", metavar="METHOD", help="paired differences to this method, with 95 %% intervals")
     parser.add_argument("--methods", action="append", metavar="M,...", help="only these: names, specs, or a part with *")
     parser.add_argument("--protocols", "--protocol", action="append", metavar="P,...", help="only these")
+    parser.add_argument("--datasets", "--dataset", action="append", metavar="D,...", help="only these")
     parser.add_argument("--data", metavar="F", help="only records on the data whose fingerprint starts with F")
     parser.add_argument("--columns", metavar="C,...", help="only these: own,transfer,mean,seconds,memory or a backbone")
     parser.add_argument("--spread", choices=("std", "ci"), default="std", help="ci: 95 %% intervals in place of the std")
@@ -56,6 +57,7 @@ def main(args: argparse.Namespace) -> int:
         return 0
     if args.claims or args.override or args.tolerance is not None:
         raise UserError("--claims, --override and --tolerance are of claimed numbers; give --against published")
+    records = chosen(records, "dataset", parts(args.datasets))
     records = chosen(records, "protocol", parts(args.protocols))
     if args.versus is None:
         records = chosen(records, "method", parts(args.methods))

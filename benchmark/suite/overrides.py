@@ -82,12 +82,12 @@ def held(spec: str) -> dict[str, list[str]]:
     for registry in (METHODS, BACKBONES, DATASETS, PROTOCOLS):
         if name in registry.names():
             several = registry.holding(name)
-            return {key: _several(value) if several[key] else [value] for key, value in values.items() if key in several}
+            return {
+                key: split(value, "+") if several[key] else [value]
+                for key, value in values.items()
+                if key in several and value != LEAVE_ONE_OUT
+            }
     return {}
-
-
-def _several(value: str) -> list[str]:
-    return [] if value == LEAVE_ONE_OUT else split(value, "+")
 
 
 def _mentioned(spec: str) -> set[str]:

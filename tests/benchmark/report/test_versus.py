@@ -117,6 +117,8 @@ def test_rows_and_columns_are_selectable(run):
     assert [row["method"] for row in table["rows"]] == ["clpdd", "full"]
     assert "centroids" in run("--methods", "c*")
     assert "no records under method 'lgm'; there are: random, clpdd" in run("--methods", "lgm", code=2)
+    assert "Summary: digits" in run("--datasets", "dig*", "--metric", "summary")
+    assert "no records under dataset 'mnist'; there are: digits" in run("--datasets", "mnist", code=2)
     assert "no column 'steps'" in run("--columns", "steps", code=2)
     assert len(run("--methods", "full", "--format", "csv").splitlines()) == 1 + 2 * len(BACKBONES)
 

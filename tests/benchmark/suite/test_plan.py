@@ -10,7 +10,7 @@ from PIL import Image
 
 from ddbench.benchmark.suite.cell import blank_record, record_key
 from ddbench.benchmark.suite.plan import cell_like, device_kind, each_once, outline, plan
-from ddbench.benchmark.suite.suite import suite
+from ddbench.benchmark.suite.suite import load_suite, suite
 from ddbench.core.backbone import BACKBONES
 from ddbench.core.data import DATASETS
 from ddbench.core.errors import UserError
@@ -124,12 +124,14 @@ def test_a_combination_without_sense_is_a_cell_with_a_reason(planned):
     assert "smallest class of fake_data has 6" in cell.unsupported
 
 
-def test_leave_one_out_leaves_each_backbone_out_of_one_set():
+def test_leave_one_out_leaves_each_backbone_out_of_one_set(tmp_path):
     names = ["mini_resnet_barlow", "mini_vit_mae", "mini_vit_simclr"]
     facts = {"datasets": ["digits"], "protocols": ["knn"], "controls": False}
     cells = outline(suite(methods=["duet[also=leave-one-out]", "clpdd"], backbones=names, **facts))
     pairs = [(cell.distill_backbone, cell.method_spec) for cell in cells if cell.method == "duet"]
     assert pairs == [(a, f"duet[also={b}]") for a, b in zip(names, [*names[1:], names[0]], strict=True)]
+    (tmp_path / "suite.yaml").write_text("methods: [{name: duet, steps: 9, also: leave-one-out}]\n")
+    assert load_suite(tmp_path / "suite.yaml").methods == ["duet[steps=9,also=leave-one-out]"], "no stand-in touches it"
     with pytest.raises(UserError, match="also=leave-one-out needs three distil backbones or more; there are 2"):
         outline(suite(methods=["duet[also=leave-one-out]"], backbones=names[:2], **facts))
 
