@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -181,7 +182,8 @@ def _folded(header: str, width: int) -> str:
 
 def _spread(method: str, rows: int) -> list[str]:
     """A method's spec over its rows, broken at its parameters; what does not fit hangs below the last row."""
-    lines = textwrap.wrap(method.replace("[", " [").replace(",", ", "), 14, break_long_words=False, break_on_hyphens=False)
+    spaced = re.sub(r",(?! )", ", ", method.replace("[", " ["))
+    lines = textwrap.wrap(spaced, 14, break_long_words=False, break_on_hyphens=False)
     lines += [""] * (rows - len(lines))
     return [*lines[: rows - 1], "\n".join(lines[rows - 1 :])]
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from ...core.errors import UserError
 from .conditions import conditions
+from .names import display_names
 from .rows import frame_of
 from .statistics import BLOCKS, Place, Ranks, Scores, Tried, V, average_ranks, paired, part_of, scores, the_method, tried
 from .tables import check_together
@@ -13,11 +14,12 @@ _PARTS = {" own": True, " transfer": False}
 
 
 def versus(records: Sequence[dict], method: str) -> list[Table]:
-    """Every method minus `method`, over the same datasets, IPCs, backbones and seeds: a table per dataset and IPC, and one over
-    all where there are several. Raises `UserError` for a method that is not there or stands alone, and for records that
-    cannot be compared."""
+    """Every method minus `method` (name, spec, or the suite's name for it), over the same datasets, IPCs, backbones and seeds:
+    a table per dataset and IPC, and one over all where there are several. Raises `UserError` for a method that is not there or
+    stands alone, and for records that cannot be compared."""
     found, attempts = scores(records), tried(records)
-    base = the_method(method, list(found))
+    named = {name: spec for spec, name in display_names(records).items() if spec in found}
+    base = the_method(named.get(method, method), list(found))
     if len(found) < 2:
         raise UserError(f"{base!r} is the only method with finished cells; there is nothing to compare it with")
     check_together(frame_of(records))
@@ -34,7 +36,8 @@ def versus(records: Sequence[dict], method: str) -> list[Table]:
 def _versus(
     found: Mapping[str, Scores], attempts: Mapping[str, Tried], base: str, where: str, records: Sequence[dict]
 ) -> Table:
-    columns = _columns(found)
+    columns, display = _columns(found), display_names(records)
+    shown = display.get(base, base)
     others = [name for name in found if name != base and found[name]]
     rows = []
     for name in others:
@@ -45,19 +48,19 @@ def _versus(
             )
             for spec, own in columns.values()
         ]
-        rows.append(((name, f"minus {base}"), [Gap.of(pair) for pair in pairs]))
+        rows.append(((name, f"minus {shown}"), [Gap.of(pair) for pair in pairs]))
     gaps = [value for _, values in rows for value in values if isinstance(value, Gap)]
     seeds = sorted({gap.n for gap in gaps}) or [0]
     partial = any(gap.places < gap.tried_places or gap.n < gap.attempts for gap in gaps)
     caption = [
-        f"difference in top-1 to {base}, points: mean over the same backbone pairs, [95 % interval over distillation seeds]",
+        f"difference in top-1 to {shown}, points: mean over the same backbone pairs, [95 % interval over distillation seeds]",
         "! the interval excludes zero; a method with one seed stands against every seed of the other",
         *(["(k of n places): the others failed or are missing for one of the two, and are in neither mean"] * partial),
         f"n = {seeds[0]}{f' to {seeds[-1]}' if len(seeds) > 1 else ''} paired seeds"
         + "; one seed has no interval, and so decides nothing" * (seeds[0] == 1),
         *conditions(frame_of(records), timed=False),
     ]
-    return Table(f"Versus {base}: {where}", caption, list(columns), rows, labels=("method", "difference"))
+    return Table(f"Versus {shown}: {where}", caption, list(columns), rows, labels=("method", "difference"), display=display)
 
 
 def ranks(records: Sequence[dict]) -> list[Table]:
@@ -72,7 +75,7 @@ def ranks(records: Sequence[dict]) -> list[Table]:
     caption = [line for column, r in known.items() for line in _told(column, r)]
     caption += _unfinished(found, tried(with_budget))
     caption += conditions(frame_of(with_budget), timed=False)
-    return [Table("Average ranks", caption, list(known), rows, digits=2)]
+    return [Table("Average ranks", caption, list(known), rows, digits=2, display=display_names(records))]
 
 
 def ranked(records: Sequence[dict]) -> dict[str, Ranks]:

@@ -99,6 +99,14 @@ def test_versus_nothing_is_one_line(run):
         versus([record()], "clpdd")
 
 
+def test_names_of_the_suite_stand_for_their_methods():
+    records = [{**r, "display": {"clpdd": "CLP-DD"}} for r in grid()]
+    (table,) = versus(records, "CLP-DD")
+    assert table.title.startswith("Versus CLP-DD: ")
+    assert {label[1] for label, _ in table.rows} == {"minus CLP-DD"}
+    assert "CLP-DD" in render.text(versus(records, "centroids"))
+
+
 def test_ranks_say_over_how_many_blocks_and_what_is_not_told_apart():
     more = [{**r, "dataset": "other", "config_hash": r["config_hash"] + "o"} for r in grid()]
     (table,) = ranks([*grid(), *more])
