@@ -59,7 +59,7 @@ def accuracy(group: Frame, title: str | None = None, what: str | None = None, *n
         f"{what or measured} % of protocol {first['protocol_spec']} version {first['protocol_version']}"
         + "; own: on backbones that distilled, transfer: mean over the others" * bool(pairs),
         *notes,
-        *_recall(group),
+        *recall(group),
         *_off_label(group),
         *conditions(group, timed=False),
     ]
@@ -155,19 +155,16 @@ def of_part(group: Frame, name: str) -> Frame:
     return group.assign(top1=pd.Series(means, group.index, dtype=float), top1_per_seed=scores)
 
 
-def _recall(group: Frame) -> list[str]:
-    """Caption line with mean per-class recall, where it is another number than top-1: test splits that are not balanced."""
+def recall(group: Frame, least: float = 0.1) -> list[str]:
+    """Caption line with mean per-class recall, where it is `least` points from top-1: test splits that are not balanced."""
     told = group[(group["status"] == "ok") & nested(group["details"], "mean_recall").notna()]
     if told.empty:
         return []
     gaps = nested(told["details"], "mean_recall") - told["top1"]
-    if gaps.abs().max() < _RECALL_DIFFERS:
+    if gaps.abs().max() < least:
         return []
     each = gaps.groupby(told["method_spec"], sort=False).mean()
     return ["mean per-class recall less top-1, points: " + ", ".join(f"{method} {gap:+.1f}" for method, gap in each.items())]
-
-
-_RECALL_DIFFERS = 0.1  # points
 
 
 def _off_label(group: Frame) -> list[str]:

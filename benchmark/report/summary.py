@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from .accuracy import accuracy_table, measured_by, own_and_transfer
+from .accuracy import accuracy_table, measured_by, own_and_transfer, recall
 from .conditions import conditions
 from .rows import grown_rss, nested, one_per_set, place_of, rows_of
 from .value import Frame, Table, Value, mean_value, plain_value
@@ -25,9 +25,13 @@ def summary(group: Frame) -> Table:
         f"{what} %, mean over backbones; own: where it was distilled (sets of no backbone: on each), transfer: elsewhere",
         "distil s: mean seconds of distilling a set; peak MiB: "
         + ("GPU memory allocated meanwhile" if on_gpu else "resident set meanwhile, above that before"),
+        *(f"{name}: {line}" for name, part in group.groupby("protocol_spec", sort=False) for line in recall(part, _RECALL)),
         *conditions(group, timed=True),
     ]
     return accuracy_table(f"Summary: {place_of(group)}", caption, [*columns, "distil s", "peak MiB"], rows, group, means=True)
+
+
+_RECALL = 1.0  # points between top-1 and mean per-class recall that are worth a word here
 
 
 def _one_per_method(group: Frame) -> list[tuple[tuple[str, str], Frame]]:

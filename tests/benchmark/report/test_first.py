@@ -25,6 +25,15 @@ def test_the_method_stands_beside_the_best_real_images_even_where_those_are_bett
     )
 
 
+def test_recall_far_from_top_1_is_said_below():
+    """A test split of 95 % one class gives 95 % to a constant answer."""
+    skewed = [{**r, "details": {"mean_recall": r["top1"] - 40}} for r in grid()]
+    text = " ".join(first(skewed, ["clpdd"]).split())
+    assert "ridge-probe: mean per-class recall less top-1, points: random -40.0, clpdd -40.0" in text
+    near = [{**r, "details": {"mean_recall": r["top1"] - 0.5}} for r in grid()]
+    assert "recall" not in first(near, ["clpdd"])
+
+
 def test_nothing_is_said_of_methods_without_a_number():
     failed = [r for r in grid() if r["method"] != "clpdd"] + [record(top1=None, top1_per_seed=[], status="oom")]
     assert "images of" not in first(failed, ["clpdd"])
