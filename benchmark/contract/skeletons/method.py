@@ -5,7 +5,6 @@ L = sum over classes of || mean(phi(x_syn of c)) - mean(phi(x_real of c)) ||^2, 
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 
@@ -34,8 +33,6 @@ def class_means(z, labels, num_classes):
 @dataclass(frozen=True)
 class Skeleton(Method):
     """Synthetic images whose class means match the real ones in feature space."""
-
-    version: ClassVar[int] = 1  # raise it with every change that can move a set
 
     steps: Count = 300
     lr: Positive = 0.05  # Adam, on the image parameters

@@ -13,7 +13,7 @@ from ddbench.plugins import Protocol, judged, no_class_targets, register_protoco
 class Skeleton(Protocol):
     """Nearest class mean of centre-crop features, by cosine similarity (Mensink et al., TPAMI 2013)."""
 
-    version: ClassVar[int] = 1  # raise it with every change that can move a number
+    version: ClassVar[int] = 1  # raise it where older numbers must not stand in one table with newer ones
 
     centred: bool = False  # subtract the mean of the set's features first
 
