@@ -13,7 +13,7 @@ PAPER   = $(wildcard suites/$(TABLE).yaml suites/$(TABLE)-*.yaml)
 TABLES  = $(patsubst suites/%.yaml,%,$(wildcard suites/lgm-*.yaml suites/mkdt-*.yaml suites/krrst-*.yaml suites/clpdd-imagenet*.yaml))
 SETUP   = $(firstword $(PYTHON) python3) .ci/install.py
 
-.PHONY: help install bench paper test regress faults perf perf-gpu pretrain tables lint check site clean build/tree
+.PHONY: help install bench paper test regress faults hostile perf perf-gpu pretrain tables lint check site clean build/tree
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1@\2/p' $(MAKEFILE_LIST) | column -s @ -t 2>/dev/null || grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST)
@@ -36,8 +36,11 @@ regress: $(ENV) ## run the regression suite and compare it with results/referenc
 	@$(RUN) ddbench run --suite suites/regress.yaml --out results/runs/regress
 	@$(RUN) ddbench compare results/reference/regress results/runs/regress
 
-faults: $(ENV) ## kills, full disks, limits and bad plugins, about ten minutes: ARGS="--short | --kills N | --seed S | --ray"
+faults: $(ENV) ## kills, full disks, limits and bad plugins, about ten minutes: ARGS="--short | --kills N | --seed S | --only WORD | --ray"
 	@PYTHONPATH='$(CURDIR)/tools' $(RUN) faults $(ARGS)
+
+hostile: build/test ## 14,000 cases of hostile input, made up anew each time; `make test` has 700
+	@HYPOTHESIS_PROFILE=night $(RUN) pytest -q tests/test_hostile.py tests/test_hostile_files.py $(ARGS)
 
 perf: $(ENV) ## speed and memory at mini scale on the CPU, minutes: ARGS="--threads 1 --out DIR"
 	@PYTHONPATH='$(CURDIR)/tools' $(RUN) perf --cases cpu --device cpu $(ARGS)

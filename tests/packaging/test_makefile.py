@@ -25,6 +25,7 @@ def test_plain_make_lists_every_target():
         "test",
         "regress",
         "faults",
+        "hostile",
         "perf",
         "perf-gpu",
         "pretrain",

@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("--ray", action="store_true", help="60 cells on a Ray cluster of three nodes instead")
     args = parser.parse_args()
     if TOKEN not in os.environ:  # /proc shows the environment that a process began with
-        os.environ[TOKEN] = secrets.token_hex(8)
+        os.environ.update({TOKEN: secrets.token_hex(8), "PYTHONHASHSEED": "0"})
         os.execv(sys.executable, [sys.executable, "-P", "-m", "faults", *sys.argv[1:]])
     for number in (signal.SIGINT, signal.SIGHUP):  # ignored where this was started in the background, and runs respect that
         signal.signal(number, signal.SIG_DFL if number == signal.SIGHUP else signal.default_int_handler)

@@ -9,13 +9,14 @@ import signal
 import subprocess
 import time
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .world import GRID, World, descendants, lines, results
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129, signal.SIGKILL: -9}
+FRESH = 10  # of so many runs that are killed, one is a new interpreter
 JUDGES = 2  # evaluations of a cell
 CLOCK = Path(__file__).with_name("clock.c")
 OF_BAD = {  # what the evaluations of a method that does so end as
@@ -35,10 +36,10 @@ def kills_of_the_parent(world: World, kills: int, rng: random.Random) -> int:
     while done < kills:
         out = world.root / f"parent{done}"
         for _ in range(min(rng.randint(1, 3), kills - done)):
-            number, process = rng.choice(SIGNALS), world.start(out)
+            number, process = rng.choice(SIGNALS), world.start(out, fresh=done % FRESH == FRESH - 1)
             time.sleep(rng.uniform(0.05, 1.0) * world.seconds)
             process.send_signal(number)
-            code, said = process.wait(120)
+            code, said = process.end(300)
             assert code in (CODES[number], -number, 0), f"{number.name}: exit code {code}: {said}"
             assert "Traceback" not in said, said
             assert code not in CODES.values() or number == signal.SIGKILL or "what is finished is stored" in said, said
@@ -53,16 +54,15 @@ def kills_of(kind: str, world: World, kills: int, rng: random.Random) -> int:
     done = 0
     while done < kills:
         out = world.root / f"{kind}{done}"
-        process = world.start(out)
+        process = world.start(out, fresh=rng.randrange(FRESH) == 0)
         while process.poll() is None and done < kills:
-            time.sleep(rng.uniform(0.05, 0.8))
-            for pid in descendants(process.pid, kind)[:1]:
-                try:
+            found = descendants(process.pid, kind)
+            time.sleep(rng.uniform(0.0, world.seconds / 3) if found else 0.01)
+            with suppress(ProcessLookupError):
+                for pid in found[:1]:
                     os.kill(pid, rng.choice(SIGNALS))
                     done += 1
-                except ProcessLookupError:
-                    continue
-        code, said = process.wait()
+        code, said = process.end()
         assert code in (0, 1), f"the run ended with {code}: {said}"
         assert "Traceback" not in said, said
         world.check(out)
@@ -110,7 +110,7 @@ def read_only_and_vanished(world: World) -> int:
     process = world.start(out)
     time.sleep(0.7 * world.seconds)
     shutil.rmtree(out, ignore_errors=True)
-    code, said = process.wait()
+    code, said = process.end()
     assert "Traceback" not in said, said
     world.check(out)
     return 2
@@ -119,12 +119,12 @@ def read_only_and_vanished(world: World) -> int:
 def two_runs(world: World) -> int:
     """On one run folder, where the second is refused or finds all done; and on one cold cache."""
     out = world.root / "shared"
-    ended = [process.wait() for process in [world.start(out) for _ in range(2)]]
+    ended = [process.end() for process in [world.start(out) for _ in range(2)]]
     assert sorted(code for code, _ in ended) in ([0, 2], [0, 0]), ended
     world.check(out)
     cold = {"DDBENCH_CACHE": str(world.root / "cold")}
     outs = [world.root / "cold-a", world.root / "cold-b"]
-    ended = [process.wait() for process in [world.start(place, env=cold) for place in outs]]
+    ended = [process.end() for process in [world.start(place, env=cold) for place in outs]]
     assert [code for code, _ in ended] == [0, 0], ended
     for place in outs:
         world.check(place)

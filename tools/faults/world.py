@@ -1,87 +1,25 @@
 """A place for faults: one grid, its undisturbed results, and the same command in as many run folders as there are faults."""
 
-import importlib
 import json
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from ddbench.benchmark.cell.main import preload
-from ddbench.benchmark.cli import main
 from ddbench.benchmark.records.run_folder import set_folder
 from ddbench.core.sets import DistilledSet
+
+from .forked import Running, import_everything
 
 PLUGIN = Path(__file__).with_name("plugin.py")
 TOKEN = "DDBENCH_FAULTS"  # environment variable that marks every process of a world
 SAME = ("status", "set_fingerprint", "top1_per_seed")
 ORPHANS_END = 5.0  # seconds that processes may take to end after a kill
-COMPLAINT = 4000  # characters of a program's output to show
 GRID = "-m walk -b fault_net --eval-backbone fault_net -d fault_data --protocol ridge-probe --protocol knn --no-controls"
-OF_A_RUN = (  # what a run imports when it needs it
-    "processes.runner", "processes.several_gpus", "suite.plan", "suite.overrides", "suite.suite", "report.first",
-    "report.render", "report.tables", "report.gallery", "records.regression", "catalogue",
-)  # fmt: skip
-
-
-class Running:
-    """A command of ours in a process of its own, forked from this one, which has imported everything: a new interpreter takes
-    seconds. With `fresh` it is a new one, as a person starts it."""
-
-    def __init__(self, argv: list[str], log: Path, env: dict[str, str], fresh: bool, prepare: Callable[[], object] | None):
-        self.log, self.returncode = log, None
-        sys.stdout.flush()
-        self.pid = os.fork()
-        if self.pid == 0:
-            self._become(argv, env, fresh, prepare)
-
-    def poll(self) -> int | None:
-        if self.returncode is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
-        return self.returncode
-
-    def wait(self, timeout: float = 1200) -> tuple[int, str]:
-        """Exit code and output. Raises `AssertionError` for one that goes on for longer than `timeout` seconds."""
-        end = time.monotonic() + timeout
-        while self.poll() is None:
-            assert time.monotonic() < end, f"still running after {timeout:g} s: {self._said()}"
-            time.sleep(0.02)
-        return self.returncode, self._said()
-
-    def send_signal(self, number: int) -> None:
-        if self.poll() is None:
-            os.kill(self.pid, number)
-
-    def _said(self) -> str:
-        text = self.log.read_text(errors="replace")
-        return text if len(text) <= COMPLAINT else f"… {text[-COMPLAINT:]}"
-
-    def _become(self, argv, env, fresh, prepare) -> None:
-        code = 1
-        try:
-            log = os.open(self.log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o666)
-            for old, new in ((os.open(os.devnull, os.O_RDONLY), 0), (log, 1), (log, 2)):
-                os.dup2(old, new)
-            os.environ.update(env)
-            tempfile.tempdir = None  # TMPDIR may be another one here
-            if prepare is not None:
-                prepare()
-            if fresh:
-                os.execv(sys.executable, [sys.executable, "-P", "-m", "ddbench", *argv])
-            code = main(argv)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
 
 
 class World:
@@ -91,9 +29,7 @@ class World:
         self.root = Path(tempfile.mkdtemp(prefix="ddbench-faults-"))
         self.cache = self.root / "cache"
         self.grid = [*GRID.split(), *(word for seed in range(seeds) for word in ("--seed", str(seed)))]
-        preload()
-        for name in OF_A_RUN:
-            importlib.import_module(f"ddbench.benchmark.{name}")
+        import_everything()
         self.finish(self.root / "reference", fresh=True)
         self.expected = results(self.root / "reference")
         begin = time.monotonic()
@@ -118,7 +54,7 @@ class World:
         return Running(argv, Path(log), {"DDBENCH_CACHE": str(self.cache), **(env or {})}, fresh, prepare)
 
     def run(self, out: Path, *more: str, **options) -> tuple[int, str]:
-        return self.start(out, *more, **options).wait()
+        return self.start(out, *more, **options).end()
 
     def finish(self, out: Path, tries: int = 2, **options) -> None:
         """The command again, undisturbed. Raises if it fails."""
@@ -192,13 +128,13 @@ def children(parent: int) -> list[int]:
 
 
 def descendants(parent: int, kind: str) -> list[int]:
-    """Fork servers of a run, or their cells."""
-    servers = [pid for pid in children(parent) if b"fork_server" in _command(pid)]
+    """Fork servers of a run, which have a session of their own, or their cells."""
+    servers = [pid for pid in children(parent) if _leads(pid)]
     return servers if kind == "server" else [pid for server in servers for pid in children(server)]
 
 
-def _command(pid: int) -> bytes:
+def _leads(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
+        return os.getsid(pid) == pid
     except OSError:
-        return b""
+        return False

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -61,6 +62,9 @@ def do(how, job, events, emit):
     elif how == "full":
         emit("abort", reason="the disk is full while writing sets/x")
         sys.exit(0)
+    elif how == "crash in little memory":
+        resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
+        os.kill(os.getpid(), signal.SIGSEGV)
     elif how == "exit":
         sys.exit(3)
 

@@ -74,6 +74,14 @@ def test_a_fork_server_that_dies_is_a_row_and_the_next_cell_runs(cell, tmp_path,
     assert "killed by SIGKILL" in summary.failures[0]["reason"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are known on Linux alone")
+def test_a_crash_under_a_limit_of_memory_is_named_so(cell, tmp_path):
+    run_plan([cell(1, evaluations=["crash in little memory", None])], tmp_path)
+    (status, reason), last = rows(tmp_path)
+    assert (status, last) == ("oom", ("ok", None))
+    assert "SIGSEGV with 4096 MiB of address space" in reason
+
+
 def test_a_connection_that_is_reset_is_a_dead_server(cell, tmp_path):
     class Reset:
         def recv(self, count):
