@@ -57,7 +57,7 @@ def kills_of(kind: str, world: World, kills: int, rng: random.Random) -> int:
         process = world.start(out, fresh=rng.randrange(FRESH) == 0)
         while process.poll() is None and done < kills:
             found = descendants(process.pid, kind)
-            time.sleep(rng.uniform(0.0, world.seconds / 3) if found else 0.01)
+            time.sleep(rng.uniform(0.0, world.seconds / 8) if found else 0.01)
             with suppress(ProcessLookupError):
                 for pid in found[:1]:
                     os.kill(pid, rng.choice(SIGNALS))
