@@ -127,7 +127,9 @@ def split_folder(folder: Path, names: tuple[str, ...]) -> Path:
     """The first of `names` that is a folder."""
     found = next((folder / name for name in names if (folder / name).is_dir()), None)
     if found is None:
-        raise UserError(f"folder {folder} has no {names[0]}/; the layout is {names[0]}/CLASS/IMAGE")
+        table = next(iter(sorted(folder.glob("*.csv"))), None)
+        listed = f"; if {table.name} lists the images, give labels={table.name}" if table else ""
+        raise UserError(f"folder {folder} has no {names[0]}/; the layout is {names[0]}/CLASS/IMAGE{listed}")
     return found
 
 

@@ -80,6 +80,12 @@ def test_mistakes_name_file_and_line(folder, rows, header, message):
     assert "\n" not in str(error.value)
 
 
+def test_a_table_that_nobody_named_is_pointed_at(folder):
+    (folder / "labels.csv").write_text("file,label\n")
+    with pytest.raises(UserError, match="has no train/; .*; if labels.csv lists the images, give labels=labels.csv"):
+        DATASETS.create("folder", path=folder).load()
+
+
 def test_a_table_that_is_not_there(folder):
     with pytest.raises(UserError, match="nowhere.csv does not exist; labels= names a CSV with the columns file,label"):
         DATASETS.create("folder", path=folder, labels="nowhere.csv").load()
