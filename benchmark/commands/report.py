@@ -11,8 +11,11 @@ from ._shared import add_plugins, command, load_plugins
 def add(commands) -> None:
     parser = command(commands, "report", main, "write one self-contained HTML page about stored runs")
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="run folders, records.jsonl files or bundles")
-    parser.add_argument("-o", "--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html")
-    parser.add_argument("--title", default="ddbench report", help="the line on top")
+    parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="default: report.html; of a leaderboard: a folder, site")
+    parser.add_argument("--title", help="the line on top")
+    parser.add_argument(
+        "--leaderboard", action="store_true", help="a page of shared bundles: a row per method, with its records"
+    )
     parser.add_argument("--no-images", action="store_true", help="leave the distilled images out")
     parser.add_argument("--against", action="store_true", help="add claimed against measured, from results/published")
     add_plugins(parser)
@@ -20,6 +23,8 @@ def add(commands) -> None:
 
 def main(args: argparse.Namespace) -> int:
     load_plugins(args.plugin)
+    if args.leaderboard:
+        return leaderboard(args)
     from ..records.bundle import read_records
     from ..report.names import display_names, short_names
     from ..report.page import page
@@ -35,14 +40,32 @@ def main(args: argparse.Namespace) -> int:
         curves=curves,
         claimed=claims(records) if args.against else (),
         notes=notes,
-        title=args.title,
+        title=args.title or "ddbench report",
     )
+    out = args.out or Path("report.html")
     try:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(text, encoding="utf-8")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UserError(f"cannot write {args.out}: {error.strerror}; choose another -o") from None
-    print(f"{args.out}: {len(records)} records, {len(strips)} sets with images, {args.out.stat().st_size / 2**20:.1f} MiB")
+        raise UserError(f"cannot write {out}: {error.strerror}; choose another -o") from None
+    print(f"{out}: {len(records)} records, {len(strips)} sets with images, {out.stat().st_size / 2**20:.1f} MiB")
+    return 0
+
+
+def leaderboard(args: argparse.Namespace) -> int:
+    """A static page of bundles, with copies of them to link to."""
+    from ..records.bundle import agreed, read_bundle
+    from ..report.leaderboard import leaderboard as write
+
+    if folders := [path for path in args.folders if path.is_dir()]:
+        raise UserError(
+            f"{folders[0]} is a folder; a leaderboard is of bundles: ddbench export {folders[0]} --out NAME.json.gz"
+        )
+    bundles = {path: read_bundle(path) for path in dict.fromkeys(args.folders)}
+    records = agreed(bundles)
+    out = args.out or Path("site")
+    rows = write(bundles, records, out, claims(records), args.title or "ddbench leaderboard")
+    print(f"{out / 'index.html'}: {rows} rows of {len(bundles)} bundles")
     return 0
 
 

@@ -9,7 +9,7 @@ that is there already must have the same result.
 import gzip
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from ...core.errors import UserError, shown
 from ...core.registries import PROTOCOLS
 from .fields import fault
 from .records import FILE, SCHEMA, append_record, jsonable, load_records, newest
-from .regression import cell_name
+from .regression import POINTS, cell_name
 from .run_folder import locked, prepare
 
 Record = dict[str, Any]
@@ -84,6 +84,23 @@ def _chosen(bundled: Sequence[tuple[Path, Record]], held: dict[str, Record]) -> 
         else:
             new[record["config_hash"]] = record
     return list(new.values()), known
+
+
+def agreed(bundles: Mapping[Path, Sequence[Record]]) -> list[Record]:
+    """The records of all bundles, one per configuration: what several ran, such as `random`, is the first one's.
+
+    Raises `UserError` where two bundles are more than `POINTS` apart on a configuration: machines round differently.
+    """
+    held: dict[str, tuple[Path, Record]] = {}
+    for file, record in ((file, record) for file, records in bundles.items() for record in records):
+        other, there = held.get(record["config_hash"], (file, record))
+        both = there["status"] == record["status"] == "ok"
+        if both and abs(there["top1"] - record["top1"]) > POINTS:
+            values = f"{there['top1']:.1f} % in {other.name}, {record['top1']:.1f} % in {file.name}"
+            raise UserError(f"{cell_name(record)}: {values}; one of the two is wrong, leave it out")
+        if record["config_hash"] not in held or (record["status"] == "ok" and not both):
+            held[record["config_hash"]] = (file, record)
+    return [record for _, record in held.values()]
 
 
 def read_bundle(file: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from ...core.errors import UserError
 from ...core.registries import PROTOCOLS
 from ..records.partners import distillers, took_part
 from .conditions import conditions
-from .rows import ceilings, facts_of, nested, place_of, rows_of
+from .rows import ceilings, facts_of, frame_of, nested, place_of, rows_of
 from .value import Frame, Row, Table, Value, mean_value
 
 
@@ -106,7 +106,7 @@ def relative(group: Frame) -> Table:
     scaled = relative_to_own(group.to_dict("records"))
     if not scaled:
         raise UserError("no set was evaluated on the backbone that distilled it; there is nothing to be relative to")
-    table = accuracy(pd.DataFrame(scaled))
+    table = accuracy(frame_of(scaled))
     caption = ["in percent of the same method's top-1 with the eval backbone as distil backbone", *table.caption]
     return replace(table, title=table.title.replace("Accuracy", "Relative accuracy"), caption=caption)
 

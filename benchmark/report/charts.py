@@ -86,7 +86,7 @@ def _point(point: Point, x: float, y, width: int, boxes: list, on_front: bool) -
     if point.own is not None:
         parts.append(f'<circle class="own" cx="{x:.1f}" cy="{y(point.own):.1f}" r="{6 if on_front else 5}"/>')
     at = y(point.own if point.own is not None else point.transfer or 0)
-    length = 6.7 * len(point.name)
+    length = (7.6 if on_front else 6.7) * len(point.name)  # those of the front are bold
     for dx, dy, anchor in (
         (9, 4, "start"),
         (-9, 4, "end"),

@@ -60,8 +60,8 @@ def shared_device(group: Frame) -> bool:
         {
             "place": [(*machine(env), str(device)) for env, device in zip(group["environment"], group["device"], strict=True)],
             "cell": group["cell_hash"].to_numpy(),
-            "started": pd.to_datetime(group["started"], utc=True, format="ISO8601").to_numpy(),
-            "finished": pd.to_datetime(group["finished"], utc=True, format="ISO8601").to_numpy(),
+            "started": pd.to_datetime(group["started"], utc=True, format="ISO8601").dt.tz_convert(None).to_numpy(),
+            "finished": pd.to_datetime(group["finished"], utc=True, format="ISO8601").dt.tz_convert(None).to_numpy(),
         }
     )
     return any(_overlap(_spans_of_cells(here)) for _, here in spans.groupby("place"))

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import UserError
-from ..records.partners import with_partners
 from . import charts
 from .choose import protocols_in_order
 from .conditions import conditions
@@ -71,28 +70,19 @@ def page(
     title: str = "ddbench report",
 ) -> str:
     """The whole page. `real_methods`: names of methods that pick real images. Raises `UserError` without jinja2 or records."""
-    try:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    except ImportError:
-        raise UserError("ddbench report needs jinja2: pip install 'ddbench[report]'") from None
-    records = with_partners(records)
     finished = [r for r in records if r["status"] == "ok"]
     if not finished:
         raise UserError("no finished cell; there is nothing to report")
-    style, script = (ASSETS / name for name in ("page.css", "page.js"))
     specs = [r[name] for r in records for name in ("method_spec", "distill_backbone", "eval_backbone") if r[name]]
     places = [r[name] for r in records for name in ("dataset", "protocol_spec")]
     names, legend = short_names([*specs, *places], display_names(records))
     order = protocols_in_order(r["protocol_spec"] for r in records)
     built = sorted(tables(records), key=lambda table: order.index(table.facts["protocols"][0]["spec"]))
     views = [_view(table, records, names, real_methods) for table in tables(records, "summary")]
-    environment = Environment(loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined)
-    environment.filters["plain"] = plain
-    return environment.get_template("page.html.j2").render(
+    return rendered(
+        "page.html.j2",
+        ("table.js", "page.js"),
         title=title,
-        style=style.read_text(encoding="utf-8"),
-        script=script.read_text(encoding="utf-8"),
-        hashes={"style": _hash(style), "script": _hash(script)},
         views=[view for view in views if view["charts"]],
         sentence=next((view["charts"][0]["sentence"] for view in views if view["charts"]), ""),
         rows=_rows(built, records, names),
@@ -110,8 +100,22 @@ def page(
     )
 
 
-def _hash(file: Path) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(file.read_text(encoding="utf-8").encode()).digest()).decode()
+def rendered(template: str, scripts: Sequence[str], **values: Any) -> str:
+    """A page of `assets/`, with the style sheet and the scripts in it and allowed by their hashes alone."""
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    except ImportError:
+        raise UserError("ddbench report needs jinja2: pip install 'ddbench[report]'") from None
+    style = (ASSETS / "page.css").read_text(encoding="utf-8")
+    script = "".join((ASSETS / name).read_text(encoding="utf-8") for name in scripts)
+    environment = Environment(loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined)
+    environment.filters["plain"] = plain
+    hashes = {"style": _hash(style), "script": _hash(script)}
+    return environment.get_template(template).render(style=style, script=script, hashes=hashes, **values)
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _view(table: Table, records: Sequence[dict], names: Mapping[str, str], real_methods: Sequence[str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ..records.partners import with_partners
 from .accuracy import accuracy, relative, with_groups, worst_group
 from .conditions import conditions
 from .names import display_names
-from .rows import facts_of, grown_rss, nested, one_per_set, place_of, row_labels, rows_of
+from .rows import facts_of, frame_of, grown_rss, nested, one_per_set, place_of, row_labels, rows_of
 from .summary import summary
 from .value import Frame, Spread, Table, Value, count_text, plain_value
 
@@ -46,7 +46,7 @@ def tables(records: Sequence[dict], metric: str = "top1", protocol: str | None =
         raise UserError(f"no records{f' under {protocol!r}' if protocol else ''}; there are: {held}")
     if metric == "worst_group":
         chosen = with_groups(chosen)
-    frame: Frame = pd.DataFrame(chosen)
+    frame = frame_of(chosen)
     keys = ["dataset"] if metric in ("seconds", "memory", "summary") else ["dataset", "protocol_spec"]
     built = []
     for _, group in frame.groupby(keys, sort=False):
