@@ -75,7 +75,7 @@ def main(args: argparse.Namespace) -> int:
     if other_data(dset, data):
         print(f"note: the set was made from other data ({dset.provenance.get('dataset', 'unnamed')}) than {args.dataset}")
     if args.out is not None:
-        return record(dset, args, device)
+        return record(dset, data, args, device)
     backbones = [source.load() for source in sources]
     failed, notes = False, []
     for protocol in protocols:
@@ -116,7 +116,7 @@ def read_set(args: argparse.Namespace, data: "ImageData") -> "DistilledSet":
     return dset
 
 
-def record(dset: "DistilledSet", args: argparse.Namespace, device: str) -> int:
+def record(dset: "DistilledSet", data: "ImageData", args: argparse.Namespace, device: str) -> int:
     """Evaluate in processes of their own and store the records; print the table of this set."""
     from ..foreign.evaluate import given_cell, store
     from ..processes.progress import reporter
@@ -132,7 +132,7 @@ def record(dset: "DistilledSet", args: argparse.Namespace, device: str) -> int:
     protocols, backbones = [*(args.protocol or DEFAULT_PROTOCOLS)], args.backbone or default_backbones()
     cell, dset = given_cell(dset, name, args.dataset, protocols, backbones, device)
     with locked(prepare(args.out)):
-        store(cell, dset, args.out)
+        store(cell, dset, args.out, data)
     summary = run_plan([cell], args.out, device=args.device, threads=args.threads, progress=reporter(), plugins=args.plugin)
     asked = {evaluation.config_hash for evaluation in cell.evaluations}
     print(render.text(tables([r for r in load_records([args.out]) if r["config_hash"] in asked])))

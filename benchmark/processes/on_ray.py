@@ -10,6 +10,7 @@ Ray tries nothing again by itself: the driver does, knows which records it holds
 
 import collections
 import contextlib
+import os
 import queue
 import secrets
 import shutil
@@ -39,6 +40,7 @@ from .several_gpus import leading
 ATTEMPTS = 3  # of a cell whose worker or node is lost
 _AT_ONCE = 64  # tasks that Ray is given before the first of them has ended, so that it may ask for more nodes
 _POLL = 0.2  # seconds without an event, after which the caller may look around
+_SENT = ("DDBENCH_PRECISION", "DDBENCH_CHUNK", "DDBENCH_COMPILE")  # variables that move results; paths are the nodes' own
 _ASK = 0.5  # seconds between two questions of a task whether it should stop
 
 
@@ -51,10 +53,12 @@ class _Task:
     left: dict[str, PlannedEvaluation]  # evaluations without a record
     lost: list[str] = field(default_factory=list)  # why earlier attempts ended
     placement: dict[str, Any] = field(default_factory=dict)
+    made: bool = False  # whether its set is stored
 
     def due(self) -> Job:
-        """What the next attempt has to do; after a loss it goes on with what the one before has stored."""
-        return replace(self.job, cell=self.job.cell.only(self.left.values()), overwrite=self.job.overwrite and not self.lost)
+        """What the next attempt has to do; after a loss it goes on with what the one before has stored, but not with what was
+        there before this run where that is to be made anew."""
+        return replace(self.job, cell=self.job.cell.only(self.left.values()), overwrite=self.job.overwrite and not self.made)
 
 
 class RayEngine:
@@ -93,7 +97,8 @@ class RayEngine:
     def _follow(self, jobs: Sequence[Job], mark: str, stop: Stop) -> Iterator[tuple[int, Event] | None]:
         ray, flag = self._ray, self._stop_flag()
         work = ray.remote(**self._needs(jobs[0].threads), max_retries=0, num_returns="streaming")(_work)
-        settings = {"mark": mark, "nproc": self.gpus_per_cell, "shared_device": self.cells_per_gpu > 1}
+        sent = {name: os.environ.get(name) for name in _SENT}
+        settings = {"mark": mark, "nproc": self.gpus_per_cell, "shared_device": self.cells_per_gpu > 1, "variables": sent}
         waiting = collections.deque(_Task(i, j, {e.config_hash: e for e in j.cell.evaluations}) for i, j in enumerate(jobs))
         flying: dict[Any, _Task] = {}
         told = False
@@ -147,6 +152,7 @@ class RayEngine:
             yield from self._event(task, Event.parse(told))
 
     def _event(self, task: _Task, event: Event) -> Iterator[tuple[int, Event]]:
+        task.made = task.made or event.kind == "evaluation"
         if event.kind == "record":
             record = self._placed(task, event.record or {})
             if task.left.pop(record["config_hash"], None) is None:
@@ -229,7 +235,7 @@ def _work(facts: dict[str, Any], files: dict[str, bytes] | None, settings: dict[
     import ray
 
     job = Job.from_json(facts)
-    variables = environment_of(job.cell.device)
+    variables = {**environment_of(job.cell.device), **_sent(settings["variables"])}
     label = f"{job.run_id}-{job.cell.cell_hash[:8]}"  # cells that share a device see each other as runs do
     job = replace(job, run_id=label, device_label=job.cell.device)
     shared = Path(settings["mark"]).exists() if settings["mark"] else False
@@ -268,6 +274,13 @@ def _work(facts: dict[str, Any], files: dict[str, bytes] | None, settings: dict[
         stop.now()
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _sent(variables: dict[str, str | None]) -> dict[str, str]:
+    """The driver's variables, in this worker and in what it starts; what the driver has not is not here either."""
+    for name, value in variables.items():
+        os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+    return {name: value for name, value in variables.items() if value is not None}
 
 
 class _Told:

@@ -32,6 +32,7 @@ from ...core.parallel import member
 from ...core.params import build
 from ...core.run import Run
 from ..machine.determinism import make_deterministic, seed_everything
+from ..suite.code import code_of
 from .job import Job, end_with_parent, read_job
 from .launcher import slots
 
@@ -139,6 +140,8 @@ def help_distil(job: Job, number: int) -> None:
     if data.fingerprint != cell.dataset_fingerprint:
         raise SystemExit(f"dataset {cell.dataset} holds other data here than where the run was planned")
     method = build(METHODS.get(cell.method), cell.params, f"method {cell.method!r}")
+    if cell.method_code != code_of(method):
+        raise SystemExit(f"the code of method {cell.method!r} is another here than where the run was planned")
     backbone = BACKBONES.create(cell.distill_backbone).load().to(device) if cell.distill_backbone else None
     if backbone is not None and backbone.spec.sha256 != (cell.distill_backbone_spec or {})["sha256"]:
         raise SystemExit(f"backbone {cell.distill_backbone} has other weights here than where the run was planned")

@@ -113,16 +113,24 @@ class Cell:
         return set_folder(out, {name: getattr(self, name) for name in names})
 
 
-def hashed(cell: Cell) -> Cell:
-    """The cell with its own hash and those of its evaluations."""
+def hashed(cell: Cell, texts: Iterable[str] | None = None) -> Cell:
+    """The cell with its own hash and those of its evaluations, whose `evaluation_text` may be given: many cells share it."""
     own = digest(_cell_facts(cell))
-    evaluations = (replace(e, config_hash=digest([own, _evaluation_facts(e)])) for e in cell.evaluations)
+    pairs = zip(cell.evaluations, texts or map(evaluation_text, cell.evaluations), strict=True)
+    evaluations = (replace(e, config_hash=_sha256(f'["{own}",{text}]')) for e, text in pairs)  # canonical JSON of the list
     return replace(cell, cell_hash=own, evaluations=tuple(evaluations))
 
 
 def digest(facts: Any) -> str:
     """sha256 of canonical JSON."""
-    text = json.dumps(jsonable(facts), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _sha256(_canonical(facts))
+
+
+def _canonical(facts: Any) -> str:
+    return json.dumps(jsonable(facts), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -141,14 +149,17 @@ def _cell_facts(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _evaluation_facts(evaluation: PlannedEvaluation) -> dict[str, Any]:
-    return {
-        "protocol": evaluation.protocol,
-        "protocol_code": evaluation.protocol_code,
-        "protocol_params": evaluation.protocol_params,
-        "eval_backbone": backbone_facts(evaluation.eval_backbone_spec),
-        "judging_data": evaluation.judging_fingerprint,
-    }
+def evaluation_text(evaluation: PlannedEvaluation) -> str:
+    """What makes two evaluations of one set the same, as canonical JSON."""
+    return _canonical(
+        {
+            "protocol": evaluation.protocol,
+            "protocol_code": evaluation.protocol_code,
+            "protocol_params": evaluation.protocol_params,
+            "eval_backbone": backbone_facts(evaluation.eval_backbone_spec),
+            "judging_data": evaluation.judging_fingerprint,
+        }
+    )
 
 
 def backbone_facts(spec: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ from ...core.params import build, resolved, spec_string
 from ...core.registry import LEAVE_ONE_OUT, Registry, held_specs, spec_parameters
 from ...core.sets import set_digest
 from ..records.records import jsonable
-from .cell import Cell, PlannedEvaluation, backbone_facts, digest, hashed
+from .cell import Cell, PlannedEvaluation, backbone_facts, digest, evaluation_text, hashed
 from .code import code_of
 from .suite import Suite
 
@@ -94,6 +94,7 @@ def located(cells: Iterable[Cell], device: str, *, made: bool = False) -> list[C
     """The cells with what their data and backbones are: fingerprints, cards, hashes; equal ones once. `made`: their sets are
     there already, so that nobody asks whether their methods could make them."""
     found: dict[str, Cell] = {}
+    judged: dict[int, tuple[PlannedEvaluation, PlannedEvaluation, str]] = {}  # cells share their evaluations: by identity
     spec_of, judging = cache(_spec_of), cache(judging_fingerprint)
     named = cache(lambda spec: named_fingerprints(METHODS.create(spec)))
     card = cache(lambda backbone: None if backbone is None else jsonable(spec_of(backbone).to_json()))
@@ -102,13 +103,14 @@ def located(cells: Iterable[Cell], device: str, *, made: bool = False) -> list[C
         data = build(DATASETS.get(first.dataset_name), first.dataset_params, f"dataset {first.dataset_name!r}").load()
         fit = cache(lambda spec, backbone, ipc, data=data: METHODS.create(spec).supports(spec_of(backbone), data, ipc or 1))
         for cell in (first, *rest):
-            evaluations = (
-                replace(e, eval_backbone_spec=card(e.eval_backbone), judging_fingerprint=judging(e.protocol_spec))
-                for e in cell.evaluations
-            )
+            for e in cell.evaluations:
+                if id(e) not in judged:
+                    whole_e = replace(e, eval_backbone_spec=card(e.eval_backbone), judging_fingerprint=judging(e.protocol_spec))
+                    judged[id(e)] = e, whole_e, evaluation_text(whole_e)
+            evaluations = [judged[id(e)] for e in cell.evaluations]
             whole = replace(
                 cell,
-                evaluations=tuple(evaluations),
+                evaluations=tuple(each for _, each, _ in evaluations),
                 distill_backbone_spec=cell.distill_backbone_spec or card(cell.distill_backbone),
                 dataset_fingerprint=data.fingerprint,
                 num_classes=data.num_classes,
@@ -118,7 +120,7 @@ def located(cells: Iterable[Cell], device: str, *, made: bool = False) -> list[C
                 device=device,
                 unsupported=None if made else fit(cell.method_spec, cell.distill_backbone, cell.ipc),
             )
-            whole = hashed(whole)
+            whole = hashed(whole, [text for _, _, text in evaluations])
             found.setdefault(whole.cell_hash, whole)
         del data, fit  # one dataset at a time
     return list(found.values())

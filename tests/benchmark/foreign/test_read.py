@@ -12,13 +12,15 @@ from safetensors.torch import save_file
 from ddbench.benchmark import api
 from ddbench.benchmark.cli import main
 from ddbench.benchmark.commands import evaluate
-from ddbench.benchmark.foreign.evaluate import given_cell
+from ddbench.benchmark.foreign.evaluate import given_cell, store
 from ddbench.benchmark.foreign.fit import check_classes
 from ddbench.benchmark.foreign.read import PIXELS, read_external
+from ddbench.benchmark.records.set_facts import SetFacts
 from ddbench.core.backbone import IMAGENET_MEAN, IMAGENET_STD
+from ddbench.core.data import DATASETS
 from ddbench.core.errors import UserError
 from ddbench.core.method import METHODS, PROTOCOLS
-from ddbench.core.sets import DistilledSet
+from ddbench.core.sets import DistilledSet, class_labels
 from ddbench.evaluation._features import class_targets
 
 MEAN, STD = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
@@ -408,3 +410,31 @@ def test_images_of_a_set_of_ours_read_back_as_an_image_folder(images, data, tmp_
     DistilledSet(images, LABELS, data.class_names).save(tmp_path / "set")
     dset, _ = read_external(tmp_path / "set" / "images", data)
     assert torch.allclose(dset.images, images[LABELS.argsort(stable=True)])
+
+
+def test_a_set_whose_content_was_changed_is_no_set_of_ours(fake_plugins, tmp_path):
+    """What it says of its making is believed as long as its content is on record; else its content is part of what it is."""
+    data = DATASETS.create("fake_data").load()
+    labels = class_labels(data.num_classes, 1)
+    ours = {"method": "fake", "method_spec": "fake", "params": {}, "distill_backbone": None, "distill_backbone_spec": None}
+    silent = DistilledSet(torch.rand(len(labels), 3, 8, 8), labels, data.class_names, provenance=ours | RUN)
+    measured = SetFacts(set_fingerprint=silent.fingerprint()).to_json()
+    told = dataclasses.replace(silent, provenance={**silent.provenance, "measured": measured})
+
+    def cell(dset):
+        return given_cell(dset, "set", "fake_data", ["fake_probe"], ["fake_net"], "cpu")
+
+    changed = dataclasses.replace(told, images=1 - told.images)
+    assert (cell(told)[0].method, cell(changed)[0].method) == ("fake", "external")
+    assert cell(changed)[1].provenance["measured"]["set_fingerprint"] == changed.fingerprint()
+    other = dataclasses.replace(silent, images=1 - silent.images)
+    assert cell(silent)[0].named_fingerprints == {"content": silent.fingerprint()}
+    assert len({cell(dset)[0].cell_hash for dset in (told, silent, other)}) == 3
+    found, kept = cell(told)
+    store(found, kept, tmp_path, data)
+    store(found, kept, tmp_path, data)
+    with pytest.raises(UserError, match="holds another set of the same name"):
+        store(found, changed, tmp_path, data)
+
+
+RUN = {"ipc": 1, "distill_seed": 0}

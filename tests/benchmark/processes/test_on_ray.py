@@ -253,3 +253,20 @@ def test_files_travel_and_land_whole(tmp_path):
         on_ray._store(files, two)
     assert on_ray._files(two, "aa") == files
     assert len(files) == 4
+
+
+def test_after_a_loss_an_old_set_is_not_taken_where_it_is_to_be_made_anew(cells, tmp_path):
+    """Only what this run has stored saves the work of the attempt that was lost."""
+    task = on_ray._Task(0, Job(cells[0], tmp_path, "run", "cpu", overwrite=True), {})
+    task.lost.append("a worker died")
+    assert task.due().overwrite
+    list(RayEngine("cpu")._event(task, Event("evaluation", name="fake_probe", config_hash="x")))
+    assert not task.due().overwrite
+
+
+def test_variables_that_move_results_are_the_drivers_on_every_node(monkeypatch):
+    monkeypatch.setenv("DDBENCH_PRECISION", "bf16")
+    monkeypatch.delenv("DDBENCH_CHUNK", raising=False)
+    assert on_ray._sent({"DDBENCH_PRECISION": None, "DDBENCH_CHUNK": "7"}) == {"DDBENCH_CHUNK": "7"}
+    assert (os.environ.get("DDBENCH_PRECISION"), os.environ["DDBENCH_CHUNK"]) == (None, "7")
+    monkeypatch.setenv("DDBENCH_CHUNK", "7")

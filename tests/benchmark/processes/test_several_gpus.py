@@ -4,13 +4,19 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from ddbench.benchmark.processes.several_gpus import check_devices
+from ddbench.benchmark.processes import several_gpus
+from ddbench.benchmark.processes.job import Job
+from ddbench.benchmark.processes.several_gpus import check_devices, help_distil
 from ddbench.benchmark.records.records import load_records
 from ddbench.benchmark.records.run_folder import set_folder
+from ddbench.core.data import DATASETS
 from ddbench.core.errors import UserError
+from ddbench.core.method import METHODS
+from ddbench.core.params import resolved
 from ddbench.core.sets import DistilledSet
 
 ONE = "mini_resnet_dino"
@@ -109,3 +115,14 @@ class Lonely(Method):
             raise RuntimeError("the second process gives up")
         wait_for_all()
 '''
+
+
+def test_a_follower_with_other_code_refuses(cell_of, monkeypatch):
+    """It would add the gradients of another method to those of the first process."""
+    monkeypatch.setattr(several_gpus, "make_deterministic", lambda device: None)  # of the whole process
+    data = DATASETS.create("digits").load()
+    method = METHODS.create("centroids")
+    facts = {"method": "centroids", "method_spec": "centroids", "params": resolved(method), "method_code": "c0de" * 4}
+    cell = cell_of(**facts, dataset="digits", dataset_name="digits", dataset_fingerprint=data.fingerprint)
+    with pytest.raises(SystemExit, match="the code of method 'centroids' is another here"):
+        help_distil(Job(cell, Path(), "run", "cpu"), 1)
