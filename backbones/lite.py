@@ -40,7 +40,7 @@ class Lite(BackboneSource):
     def load(self) -> Backbone:
         encoder, source, revision, sha256 = self._filled()
         size = encoder.native.input_size if self.input_size is None else self.input_size
-        choices = Choices(size, MEAN, STD)
+        choices = Choices(size, MEAN, STD)  # type: ignore[arg-type]
         return encoder.backbone(spec_string(self), source, revision, sha256, choices)
 
     def _filled(self) -> tuple[Encoder, str, str, str]:

@@ -88,8 +88,8 @@ class Source:
             for alias in node.names if isinstance(node, ast.ImportFrom) else ():
                 if (alias.asname or alias.name) == name:
                     package = self.module if self.file.name == "__init__.py" else self.module.rpartition(".")[0]
-                    base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-                    source = read(".".join([*base, *filter(None, [node.module])]))
+                    base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []  # type: ignore[attr-defined]
+                    source = read(".".join([*base, *filter(None, [node.module])]))  # type: ignore[attr-defined]
                     return (source, alias.name) if source else None
         return None
 
@@ -209,7 +209,7 @@ def of_source(source: Source, registry: str) -> Iterator[Declared]:
             for decorator in node.decorator_list:
                 name = _registered(decorator, registry)
                 if isinstance(name, ast.Constant):
-                    yield Declared(name.value, source.module, node.name, _summary(node), source, node)
+                    yield Declared(name.value, source.module, node.name, _summary(node), source, node)  # type: ignore[arg-type]
         elif isinstance(node, ast.For):
             yield from _of_table(source, node, registry)
 
@@ -242,7 +242,7 @@ def _of_table(source: Source, loop: ast.For, registry: str) -> Iterator[Declared
     base = source.class_node(maker.returns.slice.id)  # type: ignore[union-attr]
     table = source.assigned(loop.iter.func.value.id)  # type: ignore[attr-defined]
     assert base is not None
-    assert isinstance(table[1], ast.Dict)
+    assert isinstance(table[1], ast.Dict)  # type: ignore[index]
     for key, entry in zip(table[1].keys, table[1].values, strict=True):  # type: ignore[index,union-attr]
         texts = [node.value for node in ast.walk(entry) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
         yield Declared(key.value, source.module, key.value, f"{texts[0]}.", source, base)  # type: ignore[union-attr]

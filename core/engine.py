@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from .backbone import Backbone
@@ -50,7 +51,7 @@ class FeatureEngine:
     def __post_init__(self) -> None:
         self.chunks, self.keep = [self.chunk], self.chunk
 
-    def step(self, images: nn.Module, objective: Objective, generator: torch.Generator) -> Tensor:
+    def step(self, images: nn.Module, objective: Objective, generator: torch.Generator) -> Float[Tensor, ""]:
         """Add d loss / d parameters of `images` to their `.grad` and return the loss (detached scalar).
 
         `images(slice)` renders `(k, 3, R, R)` in [0, 1], R the backbone's stage size. `generator` (CPU) draws the views.
@@ -144,7 +145,7 @@ class FeatureEngine:
                 graphs.append((pairs, chunk))
         return graphs, torch.cat(features), rest
 
-    def _features(self, images: nn.Module, batch: "_Batch", pairs: slice, noise: torch.Generator) -> Tensor:
+    def _features(self, images: nn.Module, batch: "_Batch", pairs: slice, noise: torch.Generator) -> Float[Tensor, "k d"]:
         """Features `(k, d)` of the (image, view) pairs of one chunk; renders only the images that the chunk touches."""
         first, last = pairs.start // batch.copies, (pairs.stop - 1) // batch.copies
         rendered = images(slice(first, last + 1))
@@ -214,7 +215,7 @@ class _Batch:
         skip_noise(self.view, noise, start, backbone.spec.input_size)
         return noise
 
-    def unflatten(self, features: Tensor) -> Tensor:
+    def unflatten(self, features: Float[Tensor, "nv d"]) -> Float[Tensor, "v n d"]:
         """Pairs `(n v, d)` -> `(v, n, d)`."""
         return features.view(self.n, self.copies, -1).transpose(0, 1)
 

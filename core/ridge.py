@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 _ROWS = 16384  # features that are read at a time: 100 MB of 768 dimensions in float64
@@ -22,30 +23,37 @@ _ROWS = 16384  # features that are read at a time: 100 MB of 768 dimensions in f
 Form = Literal["primal", "dual"]
 
 
-def mean_diagonal(z: Tensor) -> Tensor:
+def mean_diagonal(z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     """Mean diagonal of the kernel Z Z^T, the mean squared norm of the rows of z `(n, d)`; a scalar."""
     return z.square().sum(1).mean()
 
 
-def cholesky(a: Tensor) -> Tensor:
+def cholesky(a: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
     """Lower factor of a `(n, n)`; NaN where a is not positive definite: to raise, the host would have to wait for a GPU."""
     factor, failed = torch.linalg.cholesky_ex(a)
     return factor.masked_fill(failed != 0, torch.nan)
 
 
-def ridge_dual(z: Tensor, y: Tensor, ridge: Tensor) -> Tensor:
+def ridge_dual(z: Float[Tensor, "n d"], y: Float[Tensor, "n k"], ridge: Float[Tensor, ""]) -> Float[Tensor, "d k"]:
     """W `(d, k)` = Z^T (Z Z^T + ridge I_n)^-1 Y for z `(n, d)`, y `(n, k)`."""
     kernel = z @ z.T + ridge * torch.eye(len(z), dtype=z.dtype, device=z.device)
     return z.T @ torch.cholesky_solve(y, cholesky(kernel))
 
 
-def ridge_primal(z: Tensor, y: Tensor, ridge: Tensor) -> Tensor:
+def ridge_primal(z: Float[Tensor, "n d"], y: Float[Tensor, "n k"], ridge: Float[Tensor, ""]) -> Float[Tensor, "d k"]:
     """W `(d, k)` = (Z^T Z + ridge I_d)^-1 Z^T Y; equal to the dual form, cheaper when n > d."""
     gram = z.T @ z + ridge * torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
     return torch.cholesky_solve(z.T @ y, cholesky(gram))
 
 
-def solve_ridge(z: Tensor, y: Tensor, lam: float, *, form: Form | None = None, dtype: torch.dtype = torch.float64) -> Tensor:
+def solve_ridge(
+    z: Float[Tensor, "n d"],
+    y: Float[Tensor, "n k"],
+    lam: float,
+    *,
+    form: Form | None = None,
+    dtype: torch.dtype = torch.float64,
+) -> Float[Tensor, "d k"]:
     """The ridge probe W `(d, k)` of features z `(n, d)` and targets y `(n, k)`, in z's dtype; differentiable.
 
     `form` None takes the smaller system. Solved in `dtype` (float32 or float64), never in half precision.
@@ -56,12 +64,14 @@ def solve_ridge(z: Tensor, y: Tensor, lam: float, *, form: Form | None = None, d
     return solve(z_, y_, lam * mean_diagonal(z_)).to(z.dtype)
 
 
-def add_bias(z: Tensor, scale: Tensor | float = 1.0) -> Tensor:
+def add_bias(z: Float[Tensor, "*n d"], scale: Float[Tensor, ""] | float = 1.0) -> Float[Tensor, "*n d+1"]:
     """Append a constant feature of value `scale` to z `(..., d)`."""
     return torch.cat([z, torch.ones_like(z[..., :1]) * scale], dim=-1)
 
 
-def class_rows(targets: Tensor, rows: Tensor, num_classes: int) -> Tensor:
+def class_rows(
+    targets: Float[Tensor, "n k"] | Int[Tensor, " n"], rows: Int[Tensor, "*rows"], num_classes: int
+) -> Float[Tensor, "*rows {num_classes}"]:
     """Class probabilities `(..., k)` at `rows (...)` of targets `(n, k)`, or one-hot of labels `(n,)`."""
     if targets.ndim == 2:
         return targets[rows]
@@ -69,7 +79,9 @@ def class_rows(targets: Tensor, rows: Tensor, num_classes: int) -> Tensor:
     return one_hot(labels.flatten(), num_classes).view(*labels.shape, num_classes)
 
 
-def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
+def one_hot(
+    labels: Int[Tensor, " n"], num_classes: int, dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "n {num_classes}"]:
     """Targets `(n, k)` with 1 at the label."""
     ones = torch.ones(len(labels), 1, dtype=dtype, device=labels.device)
     return torch.zeros(len(labels), num_classes, dtype=dtype, device=labels.device).scatter_(1, labels[:, None], ones)
@@ -79,15 +91,21 @@ def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype = torch.float32
 class RidgePath:
     """The ridge solutions of one set; ridges are relative to the mean diagonal of the centred kernel."""
 
-    basis: Tensor  # (d, r) right singular vectors V
-    singular: Tensor  # (r,) singular values
-    projected: Tensor  # (r, k) U^T Y
-    z_mean: Tensor  # (d,)
-    y_mean: Tensor  # (k,)
+    basis: Float[Tensor, "d r"]  # (d, r) right singular vectors V
+    singular: Float[Tensor, " r"]  # (r,) singular values
+    projected: Float[Tensor, "r k"]  # (r, k) U^T Y
+    z_mean: Float[Tensor, " d"]  # (d,)
+    y_mean: Float[Tensor, " k"]  # (k,)
     diagonal: float  # mean diagonal of the centred kernel
 
     @classmethod
-    def fit(cls, z: Tensor, targets: Tensor, num_classes: int, rows: Tensor | None = None) -> "RidgePath":
+    def fit(
+        cls,
+        z: Float[Tensor, "n d"],
+        targets: Float[Tensor, "n k"] | Int[Tensor, " n"],
+        num_classes: int,
+        rows: Int[Tensor, " m"] | None = None,
+    ) -> "RidgePath":
         """From features z `(n, d)` and targets, labels `(n,)` or class probabilities `(n, k)`; of them those at `rows (m,)`.
 
         z may be a memory map larger than memory: where there are more rows than dimensions, it is read twice in chunks.
@@ -112,17 +130,17 @@ class RidgePath:
         keep = singular > singular.max() * 1e-7
         return cls(basis[:, keep], singular[keep], projected[keep], z_mean, y_mean, diagonal)
 
-    def scores(self, features: Tensor, ridge: float) -> Tensor:
+    def scores(self, features: Float[Tensor, "m d"], ridge: float) -> Float[Tensor, "m k"]:
         """Outputs `(n, k)` at a relative ridge for features `(n, d)`."""
         weights = self.basis @ (self.projected * (self.singular / (self.singular**2 + ridge * self.diagonal))[:, None])
         return (features.double() - self.z_mean) @ weights + self.y_mean
 
-    def hits(self, features: Tensor, labels: Tensor, ridge: float) -> Tensor:
+    def hits(self, features: Float[Tensor, "m d"], labels: Int[Tensor, " m"], ridge: float) -> Bool[Tensor, " m"]:
         """Whether the largest output is the label, bool `(n,)`, chunk by chunk."""
         pairs = zip(features.split(8192), labels.split(8192), strict=True)
         return torch.cat([self.scores(z, ridge).argmax(1) == y for z, y in pairs])
 
-    def accuracy(self, features: Tensor, labels: Tensor, ridge: float) -> float:
+    def accuracy(self, features: Float[Tensor, "m d"], labels: Int[Tensor, " m"], ridge: float) -> float:
         """Top-1 accuracy in percent."""
         return 100 * int(self.hits(features, labels, ridge).sum()) / len(labels)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 InnerLoss = Callable[[Tensor, Tensor, Tensor], Tensor]  # parameters (p,), images (b, ...), targets (b, d) -> scalar
@@ -30,12 +31,12 @@ class InnerLoop:
     """
 
     loss: InnerLoss
-    images: Tensor
-    targets: Tensor
-    rate: Tensor
+    images: Float[Tensor, "n ..."]
+    targets: Float[Tensor, "n d"]
+    rate: Float[Tensor, ""]
     batches: Sequence[Tensor]
 
-    def descend(self, start: Tensor) -> list[Tensor]:
+    def descend(self, start: Float[Tensor, " p"]) -> list[Float[Tensor, " p"]]:
         """Parameters theta_0 = `start` `(p,)` to theta_N, without a graph."""
         path = [start.detach()]
         for rows in self.batches:
@@ -45,7 +46,9 @@ class InnerLoop:
             path.append(path[-1] - self.rate.detach() * slope)
         return path
 
-    def backpropagate(self, path: Sequence[Tensor], cotangent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backpropagate(
+        self, path: Sequence[Float[Tensor, " p"]], cotangent: Float[Tensor, " p"]
+    ) -> tuple[Float[Tensor, "n ..."], Float[Tensor, "n d"], Float[Tensor, ""]]:
         """dL/dimages, dL/dtargets and dL/drate from the `path` of `descend` and dL/dtheta_N `(p,)`."""
         rate = self.rate.detach()
         d_images, d_targets, d_rate = (torch.zeros_like(t) for t in (self.images, self.targets, self.rate))

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from .errors import UserError
@@ -81,8 +82,8 @@ AutoAugment = Annotated[str, AfterValidator(_readable_or_auto)]  # the same, or 
 class ViewParams:
     """The random numbers of n views: affine maps `(n, 2, 3)` and noise flags `(n,)`."""
 
-    theta: Tensor
-    noisy: Tensor
+    theta: Float[Tensor, "n 2 3"]
+    noisy: Bool[Tensor, " n"]
 
     def __getitem__(self, index: slice | Tensor) -> "ViewParams":
         return ViewParams(self.theta[index], self.noisy[index])
@@ -118,7 +119,9 @@ def sample(view: View, n: int, generator: torch.Generator, stage_size: int = 1, 
     return ViewParams(theta, noisy)
 
 
-def apply(view: View, images: Tensor, params: ViewParams, size: int, noise: torch.Generator | None = None) -> Tensor:
+def apply(
+    view: View, images: Float[Tensor, "n 3 h w"], params: ViewParams, size: int, noise: torch.Generator | None = None
+) -> Float[Tensor, "n 3 {size} {size}"]:
     """Views `(n, 3, size, size)` of `images (n, 3, R, R)`; `noise` (on the images' device) is needed where the view adds any.
 
     Noise is drawn image by image in order from one stream, so consecutive chunks of a batch draw what the whole batch would.
@@ -143,7 +146,7 @@ def skip_noise(view: View, noise: torch.Generator, count: int, size: int) -> Non
             draw_noise(noise, min(256, count - start), size)
 
 
-def draw_noise(noise: torch.Generator, count: int, size: int) -> Tensor:
+def draw_noise(noise: torch.Generator, count: int, size: int) -> Float[Tensor, "{count} 3 {size} {size}"]:
     """N(0, 1) numbers `(count, 3, size, size)` on the device of `noise`; two calls draw what one call for all would.
 
     That is no property of torch's streams: a CPU's moves on by 16 numbers, with a last block that overlaps the one before, and
@@ -166,7 +169,7 @@ def sample_in_blocks(view: View, n: int, generator: torch.Generator, stage_size:
     return ViewParams(torch.cat([each.theta for each in drawn]), torch.cat([each.noisy for each in drawn]))
 
 
-def pad_crop_flip(images: Tensor, pad: int, generator: torch.Generator) -> Tensor:
+def pad_crop_flip(images: Float[Tensor, "n 3 s s"], pad: int, generator: torch.Generator) -> Float[Tensor, "n 3 s s"]:
     """Images `(n, 3, s, s)` shifted by up to `pad` pixels (zeros move in) and mirrored at random; exact pixels.
 
     The standard augmentation of CIFAR classifiers (He et al., CVPR 2016, section 4.2). `generator` is on the CPU.
@@ -181,7 +184,7 @@ def pad_crop_flip(images: Tensor, pad: int, generator: torch.Generator) -> Tenso
     return padded[tuple(index.to(images.device) for index in where)].permute(0, 3, 1, 2).contiguous()
 
 
-def centre(images: Tensor, size: int) -> Tensor:
+def centre(images: Shaped[Tensor, "*n h w"], size: int) -> Shaped[Tensor, "*n {size} {size}"]:
     """Deterministic centre crop of staged images to `(n, 3, size, size)`, exact pixels."""
     top = (images.shape[-2] - size) // 2
     left = (images.shape[-1] - size) // 2

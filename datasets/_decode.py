@@ -144,7 +144,7 @@ class _Depth(Exception):
 
 def _is_stored_in_sixteen(image: Image.Image) -> bool:
     """Whether an undecoded image has 16 bits per channel; of colour Pillow reads the upper 8."""
-    return _is_sixteen_bit(image) or any(";16" in str(tile[3]) for tile in image.tile)
+    return _is_sixteen_bit(image) or any(";16" in str(tile[3]) for tile in image.tile)  # type: ignore[attr-defined]
 
 
 def _is_sixteen_bit(image: Image.Image) -> bool:

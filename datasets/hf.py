@@ -152,7 +152,7 @@ class ArrowImages(Packed):
 
         stored = self.rows.data.column(self.column).take(self.kept)
         parts = {part.name: values for part, values in zip(stored.type, stored.flatten(), strict=True)}
-        empty = compute.equal(compute.fill_null(compute.binary_length(parts["bytes"]), 0), 0)
+        empty = compute.equal(compute.fill_null(compute.binary_length(parts["bytes"]), 0), 0)  # type: ignore[attr-defined]
         return [Path(path) for path in parts["path"].filter(empty).to_pylist() if path]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..core.errors import Diverged
@@ -27,20 +28,22 @@ class ProbeRecipe:
     batch: int
 
 
-def new_heads(dim: int, num_classes: int, seeds: list[torch.Generator]) -> tuple[Tensor, Tensor]:
+def new_heads(
+    dim: int, num_classes: int, seeds: list[torch.Generator]
+) -> tuple[Float[Tensor, "s {num_classes} {dim}"], Float[Tensor, "s {num_classes}"]]:
     """Weights `(s, k, d)` ~ N(0, 0.01^2) and biases `(s, k)` = 0, each seed from its own stream."""
     weight = torch.stack([torch.randn(num_classes, dim, generator=g) * HEAD_STD for g in seeds])
     return weight, torch.zeros(len(seeds), num_classes)
 
 
 def train_heads(
-    heads: tuple[Tensor, Tensor],
+    heads: tuple[Float[Tensor, "s k d"], Float[Tensor, "s k"]],
     features_at: FeaturesAt,
-    targets: Tensor,
+    targets: Float[Tensor, "n k"] | Int[Tensor, " n"],
     recipe: ProbeRecipe,
     orders: list[torch.Generator],
     progress: Progress = silent,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Float[Tensor, "s k d"], Float[Tensor, "s k"]]:
     """Train s heads `(s, k, d)`, `(s, k)` by cross-entropy; each seed shuffles with its own stream.
 
     Targets are class probabilities `(n, k)` or labels `(n,)`.
@@ -73,7 +76,12 @@ def all_finite(trained: tuple[Tensor, Tensor], what: str) -> tuple[Tensor, Tenso
     return trained
 
 
-def head_hits(heads: tuple[Tensor, Tensor], features: Tensor, labels: Tensor, tops: tuple[int, ...]) -> Tensor:
+def head_hits(
+    heads: tuple[Float[Tensor, "s k d"], Float[Tensor, "s k"]],
+    features: Float[Tensor, "n d"],
+    labels: Int[Tensor, " n"],
+    tops: tuple[int, ...],
+) -> Bool[Tensor, "tops s n"]:
     """For each k of `tops`, whether the label is among the k highest outputs: bool `(len(tops), s, n)` for s heads on
     features `(n, d)`, chunk by chunk."""
     weight, bias = heads
@@ -85,6 +93,6 @@ def head_hits(heads: tuple[Tensor, Tensor], features: Tensor, labels: Tensor, to
     return torch.cat(hits, dim=-1)
 
 
-def accuracies(hits: Tensor) -> list[float]:
+def accuracies(hits: Bool[Tensor, "s n"]) -> list[float]:
     """Accuracy in percent of each row of `hits (s, n)`."""
     return (100 * hits.sum(1).float() / hits.shape[1]).tolist()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..core.backbone import Backbone
@@ -11,7 +12,7 @@ from ..core.run import Run
 from ..core.views import CENTRE, View
 
 
-def class_centres(z: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+def class_centres(z: Float[Tensor, "n d"], labels: Int[Tensor, " n"], num_classes: int) -> Float[Tensor, "{num_classes} d"]:
     """Mean features `(k, d)` of each class over the rows of z `(n, d)` with labels `(n,)`; every class has a row."""
     sums = torch.zeros(num_classes, z.shape[1], dtype=z.dtype, device=z.device).index_add(0, labels, z)
     return sums / labels.bincount(minlength=num_classes)[:, None]

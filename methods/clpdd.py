@@ -27,6 +27,7 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..core.backbone import Backbone
@@ -45,7 +46,7 @@ from ._synthetic import Init, refuse_growth_from_images, starting_images, views_
 Outer = Literal["ce", "mse"]
 
 
-def outer_loss(logits: Tensor, labels: Tensor, tau: float, outer: Outer) -> Tensor:
+def outer_loss(logits: Float[Tensor, "m k"], labels: Int[Tensor, " m"], tau: float, outer: Outer) -> Float[Tensor, ""]:
     """Loss of the probe's outputs `(n, k)` on real features against labels `(n,)`; a scalar.
 
     `ce`: cross-entropy of softmax(logits / tau). `mse`: mean over images of the squared distance to the one-hot target.
@@ -56,8 +57,16 @@ def outer_loss(logits: Tensor, labels: Tensor, tau: float, outer: Outer) -> Tens
 
 
 def probe_loss(
-    z: Tensor, targets: Tensor, z_real: Tensor, y_real: Tensor, lam: float, tau: float, *, bias: bool, outer: Outer
-) -> Tensor:
+    z: Float[Tensor, "v n d"],
+    targets: Float[Tensor, "n k"],
+    z_real: Float[Tensor, "m d"],
+    y_real: Int[Tensor, " m"],
+    lam: float,
+    tau: float,
+    *,
+    bias: bool,
+    outer: Outer,
+) -> Float[Tensor, ""]:
     """L of the one probe W that features z `(v, n, d)` of v views of the set, with targets `(n, k)`, induce together; a scalar.
 
     Scored on real features `(m, d)` of labels `(m,)`. W is solved in float64. With `bias` all features get a constant one, the

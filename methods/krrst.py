@@ -27,6 +27,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -47,7 +48,13 @@ _LAST_RATE = 1e-3  # share of the rate that a linear decay leaves after all step
 _PAD = 4  # pixels by which real images are shifted at most, with mirroring (released code)
 
 
-def regression_loss(z_syn: Tensor, y_syn: Tensor, z_real: Tensor, y_real: Tensor, lam: float) -> Tensor:
+def regression_loss(
+    z_syn: Float[Tensor, "n f"],
+    y_syn: Float[Tensor, "n d"],
+    z_real: Float[Tensor, "m f"],
+    y_real: Float[Tensor, "m d"],
+    lam: float,
+) -> Float[Tensor, ""]:
     """Mean squared error, over images and dimensions, of the ridge regression from the set to real images; a scalar.
 
     Student features `(n, f)` and `(m, f)`, targets `(n, d)` and `(m, d)`. The ridge, `lam` times the trace of the kernel, is a

@@ -33,6 +33,7 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from ..core.backbone import Backbone
@@ -62,14 +63,14 @@ def draw_head(dim: int, num_classes: int, std: float | None, generator: torch.Ge
     return weight, torch.empty(num_classes).uniform_(-bound, bound, generator=generator)
 
 
-def probe_gradient(z: Tensor, y: Tensor, head: Head) -> Tensor:
+def probe_gradient(z: Float[Tensor, "n d"], y: Float[Tensor, "n k"], head: Head) -> Float[Tensor, " k*d+k"]:
     """Gradient `(k d + k,)` of the mean cross-entropy of `head` on features z `(n, d)` and one-hot targets y `(n, k)`."""
     weight, bias = head
     error = (F.softmax(z @ weight.T + bias, dim=1) - y) / len(z)
     return torch.cat([(error.T @ z).flatten(), error.sum(0)])
 
 
-def matching_loss(real: Tensor, synthetic: Tensor) -> Tensor:
+def matching_loss(real: Float[Tensor, " p"], synthetic: Float[Tensor, " p"]) -> Float[Tensor, ""]:
     """1 - cosine of two gradients; a scalar in [0, 2]."""
     return 1 - F.cosine_similarity(real, synthetic, dim=0)
 

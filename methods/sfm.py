@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from ..core.backbone import Backbone
@@ -40,22 +41,22 @@ from ._statistics import MeanTerm, class_centres, real_centres, views_with_mean
 from ._synthetic import Init, Parametrisation, refuse_growth_from_images, starting_images, views_of
 
 
-def others(centres: Tensor) -> Tensor:
+def others(centres: Float[Tensor, "k d"]) -> Float[Tensor, "k d"]:
     """For each of k centres `(k, d)` the mean of the k - 1 others."""
     return (centres.sum(0) - centres) / (len(centres) - 1)
 
 
-def flows(centres: Tensor) -> Tensor:
+def flows(centres: Float[Tensor, "k d"]) -> Float[Tensor, "k d"]:
     """The mean flow `(k, d)` of each class: from its centre to the mean of the others."""
     return others(centres) - centres
 
 
-def flow_loss(real: Tensor, synthetic: Tensor) -> Tensor:
+def flow_loss(real: Float[Tensor, "k d"], synthetic: Float[Tensor, "k d"]) -> Float[Tensor, ""]:
     """1 - cosine of the flattened flows of two sets of centres `(k, d)`; a scalar in [0, 2]."""
     return 1 - F.cosine_similarity(flows(real).flatten(), flows(synthetic).flatten(), dim=0)
 
 
-def decoupled_loss(real: Tensor, synthetic: Tensor, alpha: float) -> Tensor:
+def decoupled_loss(real: Float[Tensor, "k d"], synthetic: Float[Tensor, "k d"], alpha: float) -> Float[Tensor, ""]:
     """Squared errors of own centres and of the means of the others, weighted alpha and 1 - alpha; a scalar."""
     return alpha * F.mse_loss(synthetic, real) + (1 - alpha) * F.mse_loss(others(synthetic), others(real))
 

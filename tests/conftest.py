@@ -7,7 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from jaxtyping import install_import_hook
 from torch import nn
+
+# before anything of ddbench is imported: what these modules state about shapes is checked in every test
+SHAPED = ("core.engine", "core.ridge", "core.unroll", "core.views", "evaluation._heads", "methods._statistics",
+          "methods.clpdd", "methods.krrst", "methods.lgm", "methods.sfm")  # fmt: skip
+install_import_hook([f"ddbench.{name}" for name in SHAPED], "shape_checks.check")
 
 from ddbench.core.backbone import Backbone, BackboneSpec
 from ddbench.core.bank import FeatureBank

@@ -194,7 +194,7 @@ class _Door(nn.Module):
 
 
 def _stand_in(trial: _Trial) -> Backbone:
-    spec = BackboneSpec("stand-in", "random", "linear", "0", "0" * 64, _SIZE, _DIM, "avg", mean=(0.5,) * 3, std=(0.25,) * 3)
+    spec = BackboneSpec("stand-in", "random", "linear", "0", "0" * 64, _SIZE, _DIM, "avg", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
     return Backbone(_Door(trial), spec)
 
 

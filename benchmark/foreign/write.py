@@ -47,7 +47,7 @@ def _npz(dset: DistilledSet, folder: Path, out: Path) -> None:
     """Arrays images (n, 3, h, w) float32 in [0, 1], labels, targets where there are some, class_names."""
     arrays = {name: tensor.numpy() for name, tensor in dset.tensors().items()}
     with out.open("wb") as file:  # numpy would add .npz to a name
-        np.savez_compressed(file, **arrays, class_names=np.array(dset.class_names))
+        np.savez_compressed(file, **arrays, class_names=np.array(dset.class_names))  # type: ignore[arg-type]
 
 
 def _safetensors(dset: DistilledSet, folder: Path, out: Path) -> None:

@@ -189,7 +189,7 @@ class RayEngine:
     def _stop_flag(self) -> Any:
         """An actor beside the driver that says whether the run shall stop."""
         here = self._ray.get_runtime_context().get_node_id()
-        strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=True)
+        strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=True)  # type: ignore[attr-defined]
         flag = self._ray.remote(num_cpus=0, scheduling_strategy=strategy)(_StopFlag).remote()
         self._ray.get(flag.asked.remote())  # it answers at once from here on
         return flag
@@ -207,7 +207,7 @@ class RayEngine:
         handlers = {number: signal.getsignal(number) for number in SIGNALS} if main else {}
         try:
             with contextlib.chdir(out):  # workers import from the driver's folder first; a checkout there shadows packages
-                ray.init(address=self.address, log_to_driver=False, logging_level="ERROR", namespace="ddbench")
+                ray.init(address=self.address, log_to_driver=False, logging_level="ERROR", namespace="ddbench")  # type: ignore[arg-type]
         except ConnectionError as error:
             raise UserError(f"no Ray cluster at {self.address}: {' '.join(str(error).split())[:200]}") from None
         finally:
@@ -306,7 +306,7 @@ class _Told:
 def _asked(flag: Any) -> bool:
     import ray
 
-    with contextlib.suppress(ray.exceptions.RayError):  # the driver's node is gone, and this worker will be
+    with contextlib.suppress(ray.exceptions.RayError):  # the driver's node is gone, and this worker will be  # type: ignore[attr-defined]
         return ray.get(flag.asked.remote(), timeout=10)
     return False
 

@@ -107,7 +107,7 @@ class _Session:
         with listening(stop) as signals, contextlib.closing(engine.run(jobs, stop)) as events:  # type: ignore[type-var]
             for found in events:
                 if found is not None:
-                    self._hear(*found, jobs[found[0]].cell)
+                    self._hear(*found, jobs[found[0]].cell)  # type: ignore[call-arg]
                 if signals.number is not None and not told:
                     told = True
                     self.reporter.warning("stopping after the step in hand, with a checkpoint; Ctrl-C again ends at once")

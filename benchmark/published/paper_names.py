@@ -104,7 +104,7 @@ class Names:
                 return None
         elif target != dataset:
             name, values = parse_spec(protocol)
-            protocol = canonical(PROTOCOLS, write_spec(name, {**values, "target": target}))
+            protocol = canonical(PROTOCOLS, write_spec(name, {**values, "target": str(target)}))
         return [self._key(claim.ipc, method, distiller, dataset, protocol, judge) for judge in judges]
 
     def key(self, record: dict[str, Any]) -> Key:

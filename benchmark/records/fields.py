@@ -40,10 +40,10 @@ class Field:
             return None
         if not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "yes or no"):
             return f"is {type(value).__name__}, not {self.kind}"
-        if kind == "name" and not re.fullmatch(_NAME, value):
+        if kind == "name" and not re.fullmatch(_NAME, value):  # type: ignore[arg-type]
             return f"is {shown(value)}, which is no name of a file"
         numbers = value if kind == "numbers" else [value] if kind == "number" else []
-        if not all(isinstance(each, int | float) and not isinstance(each, bool) and math.isfinite(each) for each in numbers):
+        if not all(isinstance(each, int | float) and not isinstance(each, bool) and math.isfinite(each) for each in numbers):  # type: ignore[union-attr]
             return "holds what is no finite number"
         return None
 

@@ -104,7 +104,7 @@ _FONT_NAMES = ("DejaVuSans.ttf", "NotoSansCJK*.ttc", "NotoSans-Regular.ttf", "Ar
 
 def _lacks(font: ImageFont.FreeTypeFont, letter: str) -> bool:
     """Whether the font draws its box for unknown letters."""
-    return bytes(font.getmask(letter)) == bytes(font.getmask("\U0010fffe"))
+    return bytes(font.getmask(letter)) == bytes(font.getmask("\U0010fffe"))  # type: ignore[arg-type]
 
 
 def _enlarged(image: Tensor, side: int) -> Image.Image:

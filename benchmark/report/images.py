@@ -52,9 +52,9 @@ def _strips(sets: Iterable[Path], names: dict[str, str], data: Data) -> Iterator
         if not isinstance(dset.images, Tensor) or not len(dset) or dset.labels is None or "method_spec" not in made:
             continue
         strip = Strip(
-            names.get(made["method_spec"], made["method_spec"]),
+            names.get(made["method_spec"], made["method_spec"]),  # type: ignore[arg-type]
             names.get(made["distill_backbone"], made["distill_backbone"] or "no backbone"),
-            names.get(made["dataset"], made["dataset"]),
+            names.get(made["dataset"], made["dataset"]),  # type: ignore[arg-type]
             made["ipc"],
             made["distill_seed"],
             note="diverged" if "diverged" in made else "",
@@ -99,4 +99,4 @@ def curves(sets: Iterable[Path], names: dict[str, str]) -> Iterator[Curve]:
             continue
         method, backbone = made.get("method_spec", folder.name), made.get("distill_backbone")
         name = f"{names.get(backbone, backbone or '')} seed {made.get('distill_seed')}"
-        yield Curve(names.get(method, method), name.strip(), points)
+        yield Curve(names.get(method, method), name.strip(), points)  # type: ignore[arg-type]

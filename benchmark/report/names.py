@@ -59,7 +59,7 @@ def _letter(k: int) -> str:
 def _about(spec: str) -> str:
     """`mobilenetv2_100` of `timm[model=mobilenetv2_100,...]`, `cifar10` of `arrays[path=data/cifar10]`, else the plugin."""
     plugin, _, _ = spec.partition("[")
-    values = dict(part.partition("=")[::2] for part in _params(spec))
+    values = {key: value for key, _, value in (part.partition("=") for part in _params(spec))}
     for key in _MODEL:
         value = values.get(key, "").strip("'\"")
         if value:

@@ -263,8 +263,8 @@ def _heatmaps(
                 bound[method].append((backbone, cells))
             if kinds[method] in real_methods:
                 for judge in judges:
-                    if cells[judge].mean is not None:
-                        best[judge] = max(best.get(judge, 0.0), cells[judge].mean)
+                    if (mean := cells[judge].mean) is not None:
+                        best[judge] = max(best.get(judge, 0.0), mean)
         ipc = table.facts["ipc"]
         for method, rows in bound.items():
             if "own" not in table.columns or not set(judges) <= best.keys():

@@ -42,7 +42,7 @@ def figure(
 
     settings = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none", "font.size": 7, "axes.linewidth": 0.6,
                 "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}  # fmt: skip
-    with pyplot.rc_context(settings):
+    with pyplot.rc_context(settings):  # type: ignore[arg-type]
         drawn = pyplot.figure(figsize=(COLUMN, 0.72 * COLUMN), layout="constrained")
         try:
             if kind == "curve":
@@ -115,11 +115,11 @@ def _transfer(axes: Any, records: Sequence[dict], protocol: str | None, real_met
     for point in both:
         colour = COLOURS[1] if point.real else COLOURS[0]
         axes.plot(point.own, point.transfer, "o", color=colour, ms=4)
-    ends = [min(p.transfer for p in both), max(p.own for p in both)]
+    ends = [min(p.transfer for p in both), max(p.own for p in both)]  # type: ignore[type-var]
     axes.plot(ends, ends, ls="--", lw=0.6, color="0.4")
     axes.set(xlabel=f"own backbone, {names.get(spec, spec)} (%)", ylabel="other backbones (%)")
     axes.margins(x=0.12, y=0.1)
-    _label(axes, [(p.name, p.own, p.transfer, COLOURS[p.real]) for p in both])
+    _label(axes, [(p.name, p.own, p.transfer, COLOURS[p.real]) for p in both])  # type: ignore[arg-type]
 
 
 def _label(

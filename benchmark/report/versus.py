@@ -26,9 +26,10 @@ def versus(records: Sequence[dict], method: str) -> list[Table]:
     groups = sorted({place[:2] for place in found[base]}, key=str)
     built = []
     for dataset, ipc in groups:
-        here = [{name: _at(places, (dataset, ipc)) for name, places in side.items()} for side in (found, attempts)]
+        here = {name: _at(places, (dataset, ipc)) for name, places in found.items()}
+        attempted = {name: _at(places, (dataset, ipc)) for name, places in attempts.items()}
         there = [r for r in records if r["dataset"] == dataset and r["ipc"] in (ipc, None)]
-        built.append(_versus(*here, base, f"{dataset}, {_ipc(ipc)}", there))
+        built.append(_versus(here, attempted, base, f"{dataset}, {_ipc(ipc)}", there))
     whole = f"over {len(groups)} datasets and IPCs"
     return [*built, _versus(found, attempts, base, whole, records)] if len(groups) > 1 else built
 
@@ -43,7 +44,8 @@ def _versus(
     for name in others:
         pairs = [
             paired(
-                *(part_of(found[m], spec, own) for m in (name, base)),
+                part_of(found[name], spec, own),
+                part_of(found[base], spec, own),
                 (part_of(attempts[name], spec, own), part_of(attempts[base], spec, own)),
             )
             for spec, own in columns.values()

@@ -97,7 +97,7 @@ def located(cells: Iterable[Cell], device: str, *, made: bool = False) -> list[C
     judged: dict[int, tuple[PlannedEvaluation, PlannedEvaluation, str]] = {}  # cells share their evaluations: by identity
     spec_of, judging = cache(_spec_of), cache(judging_fingerprint)
     named = cache(lambda spec: named_fingerprints(METHODS.create(spec)))
-    card = cache(lambda backbone: None if backbone is None else jsonable(spec_of(backbone).to_json()))
+    card = cache(lambda backbone: None if backbone is None else jsonable(spec_of(backbone).to_json()))  # type: ignore[union-attr]
     for _, group in groupby(cells, key=lambda cell: (cell.dataset_name, cell.dataset_params)):
         first, *rest = group
         data = build(DATASETS.get(first.dataset_name), first.dataset_params, f"dataset {first.dataset_name!r}").load()
@@ -187,7 +187,7 @@ def leaving_one_out(method: Method, distiller: str | None, distillers: Sequence[
         return method
     at = distillers.index(distiller)
     others = [*distillers[at + 1 :], *distillers[:at]]
-    return replace(method, **dict.fromkeys(keys, "+".join(others[:-1])))
+    return replace(method, **dict.fromkeys(keys, "+".join(others[:-1])))  # type: ignore[type-var]
 
 
 def evaluations_on(protocols: Sequence[Protocol], judges: Sequence[str]) -> list[PlannedEvaluation]:

@@ -23,9 +23,9 @@ def lose_a_node_and_the_driver() -> int:
     small, out = {"object_store_memory": 80 * 2**20}, world.root / "ray"
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **small})
     try:
-        nodes = [cluster.add_node(num_cpus=1, **small) for _ in range(NODES)]
+        nodes = [cluster.add_node(num_cpus=1, **small) for _ in range(NODES)]  # type: ignore[arg-type]
         options = ("--launcher", "ray", "--address", cluster.address)
-        begin, driver = time.monotonic(), world.start(out, *options)
+        begin, driver = time.monotonic(), world.start(out, *options)  # type: ignore[arg-type]
         wait_for(out, CELLS // 4)
         cluster.remove_node(nodes[0], allow_graceful=False)
         print(f"node killed at {len(lines(out))} records", flush=True)
@@ -33,7 +33,7 @@ def lose_a_node_and_the_driver() -> int:
         driver.send_signal(signal.SIGKILL)
         driver.wait()
         print(f"driver killed at {len(lines(out))} records", flush=True)
-        code, said = world.run(out, *options)
+        code, said = world.run(out, *options)  # type: ignore[arg-type]
         found = results(out)
         print(f"ray: {len(lines(out))} records, exit code {code}, {time.monotonic() - begin:.0f} s")
         held = code == 0 and found == world.expected and len(lines(out)) == len(found)

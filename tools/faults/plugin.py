@@ -38,7 +38,7 @@ class FaultNet(BackboneSource):
         network = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         for parameter in network.parameters():
             nn.init.normal_(parameter, std=0.5, generator=generator)
-        spec = BackboneSpec("fault_net", "random", "conv", "0", "fault", 8, 6, "avg", (0.5,) * 3, (0.25,) * 3)
+        spec = BackboneSpec("fault_net", "random", "conv", "0", "fault", 8, 6, "avg", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
         return Backbone(network, spec)
 
 
@@ -94,7 +94,8 @@ class Starved(Walk):
         while self.room is None:
             taken.append(bytearray(os.urandom(1) * 2**24))
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + self.room * 2**20,) * 2)
+        limit = used + self.room * 2**20
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         return super().distill(backbone, data, ipc, run=run)
 
 
