@@ -94,7 +94,7 @@ def show(calls: list[tuple[str, ...]], arrows: bool) -> None:
     files = {function.partition(":")[0] for function in functions}
     folders = Counter(file.partition("/")[0] for file in files)
     print(f"{len(files)} files, {len(functions)} functions, {len(moves)} moves along {len(between)} arrows between files")
-    print(", ".join(f"{folder} {count}" for folder, count in folders.most_common()))
+    print(", ".join(f"{folder} {count}" for folder, count in sorted(folders.items(), key=lambda item: (-item[1], item[0]))))
     for (a, b), count in sorted(between.items()) if arrows else ():
         print(f"{count:4}  {a} -> {b}")
 

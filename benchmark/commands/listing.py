@@ -47,7 +47,7 @@ def overview(as_json: bool) -> int:
         print(json.dumps(names, indent=1))
         return 0
     for kind, found in names.items():
-        print(textwrap.fill(" ".join(found), 100, initial_indent=f"{kind:11}", subsequent_indent=" " * 11, **_WHOLE))
+        print(textwrap.fill(" ".join(found), 100, initial_indent=f"{kind:11}", subsequent_indent=" " * 11, **_WHOLE))  # type: ignore[arg-type]
     print("\n`ddbench list KIND` says what each is, `ddbench list KIND NAME` what parameters it takes")
     return 0
 

@@ -30,7 +30,7 @@ def test_calls_through_libraries_count_and_those_of_other_code_do_not(tmp_path, 
     show(calls, arrows=True)
     assert capsys.readouterr().out.splitlines() == [
         "2 files, 3 functions, 1 moves along 1 arrows between files",
-        "methods 1, core 1",
+        "core 1, methods 1",
         "   1  methods/b.py -> core/a.py",
     ]
 
