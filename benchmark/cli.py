@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from ..core.errors import Unsupported, UserError
-from .commands import align, check, compare, data, doctor, evaluate, listing, merge, new, plot, report, run, show, table
+from .commands import align, check, compare, data, doctor, evaluate, listing, merge, new, plot, push, report, run, show, table
 from .machine.output import Output
 from .machine.signals import raising
 
@@ -26,6 +26,7 @@ _COMMANDS = {
     "table": table,
     "report": report,
     "plot": plot,
+    "push": push,
     "evaluate": evaluate,
     "compare": compare,
     "export": merge,

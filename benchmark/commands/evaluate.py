@@ -33,7 +33,7 @@ def add(commands) -> None:
         "set",
         type=Path,
         metavar="SET",
-        help="a set of ddbench, an image folder CLASS/IMAGE, .npz, .safetensors, a torch file of (images, labels)",
+        help="a set of ddbench, an image folder CLASS/IMAGE, .npz, .safetensors, a torch file (images, labels), hf:OWNER/NAME",
     )
     parser.add_argument(
         "--pixels", choices=PIXELS, default="auto", help="what the values of a set made elsewhere are; default: look at them"
@@ -55,6 +55,8 @@ def add(commands) -> None:
 def main(args: argparse.Namespace) -> int:
     load_plugins(args.plugin)
     check_specs(backbones=args.backbone, datasets=[args.dataset], protocols=args.protocol)
+    if (repo := str(args.set)).startswith("hf:"):
+        args.set = from_hub(repo.removeprefix("hf:"))
     if not args.set.exists():
         raise UserError(f"{args.set} does not exist; give the folder of a set, an image folder, .npz, .safetensors or .pth")
     if (args.set / RECORDS).exists():
@@ -99,6 +101,19 @@ def main(args: argparse.Namespace) -> int:
     for note in dict.fromkeys(notes):
         print(f"note: {note}")
     return int(failed)
+
+
+def from_hub(repo: str) -> Path:
+    """The set of a dataset repository of the Hugging Face hub, in a folder that goes when the program ends."""
+    import atexit
+    import shutil
+    import tempfile
+
+    from ..foreign.hub import fetched
+
+    folder = Path(tempfile.mkdtemp(prefix="ddbench-hub-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return fetched(repo, folder / repo.replace("/", "-"))
 
 
 def read_set(args: argparse.Namespace, data: "ImageData") -> "DistilledSet":

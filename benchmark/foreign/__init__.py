@@ -7,4 +7,5 @@ Imports `suite` and `records`.
     fit       whether a set and a dataset belong together
     evaluate  records of sets that exist
     write     a set in forms that other tools read
+    hub       sets on the Hugging Face hub
 """
