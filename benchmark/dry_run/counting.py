@@ -10,6 +10,7 @@ computed: the bank notes that they were asked for.
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -30,11 +31,11 @@ from ...core.sets import DistilledSet, class_labels
 from ...core.store import Rows
 from ...core.students import StudentSpec, build_student
 from ...core.views import CENTRE, View
-from ..machine.measure import clock
+from ..machine.measure import cpu_clock
 from .image_cost import count
 
 _STEPS = 2  # that are taken
-_PATIENCE = 60.0  # seconds
+_PATIENCE = 60.0  # CPU seconds, so that what can be counted does not depend on what else the machine does
 _SIZE, _DIM = 8, 8  # of the stand-in backbone: pixels and features
 _STUDENT, _STUDENT_SIZE = "convnet[widths=32-32{norm}]", 16  # so wide that solves and losses are small beside it
 _TRAIN = 1024  # train images of a method with students, at least; the cost of its entries in the bank grows with them
@@ -133,7 +134,7 @@ class _Trial:
         self.entries: list[Entry] = []
         self.marks: list[Counts] = []  # after each step
         self.steps = 0  # that the run would take
-        self.end = clock() + _PATIENCE
+        self.end = cpu_clock() + _PATIENCE
         self.unit = count(build_student(_narrow_spec(student[0]), _STUDENT_SIZE, _DIM, 0), _STUDENT_SIZE)[0] if student else 1.0
 
     def run(self, work: Callable[[Run], Any]) -> Found:
@@ -151,7 +152,7 @@ class _Trial:
                 )
         except _Enough:
             if not self.steps or len(self.marks) < min(_STEPS, self.steps):
-                raise NotCounted(f"its first {_STEPS} steps take more than {_PATIENCE:.0f} s to reach") from None
+                raise NotCounted(f"its first {_STEPS} steps take more than {_PATIENCE:.0f} CPU seconds to reach") from None
         except (Diverged, Unsupported, UserError) as error:
             raise NotCounted(str(error)) from None
         except Exception as error:  # a plugin that cannot bear made-up images costs its estimate, not the dry run
@@ -172,7 +173,7 @@ class _Trial:
         return self.marks[-1].plus(step, self.steps - len(self.marks))
 
     def passed(self, images: Tensor) -> None:
-        if clock() > self.end:
+        if cpu_clock() > self.end:
             raise _Enough
         if torch.is_grad_enabled() and images.requires_grad:
             self.counts.backward += len(images)
@@ -262,7 +263,7 @@ class _Flops(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         if count := flop_registry.get(func.overloadpacket):
-            if clock() > self.trial.end:
+            if cpu_clock() > self.trial.end:
                 raise _Enough
             self.trial.counts.student += count(*args, **(kwargs or {}), out_val=out) / self.trial.unit
         return out
@@ -314,6 +315,8 @@ def _narrow_spec(spec: str) -> str:
     return _STUDENT.format(norm=f",norm={norm}" if norm else "")
 
 
+@cache
 def _weights(student: tuple[str, int]) -> int:
+    """Parameters of a student; asked for each expert."""
     spec, size = student
     return sum(p.numel() for p in build_student(spec, size, 512, seed=0).parameters())
