@@ -113,12 +113,6 @@ def _keys_of(arrays: Mapping[str, Any], split: str, file: Path) -> dict[str, str
     raise UserError(f"{file} has no array '{split}_images', only {', '.join(list(arrays)[:8])}; {cure}")
 
 
-def read_arrays(file: Path) -> dict[str, np.ndarray]:
-    """All arrays of an npz (without unpickling) or safetensors file."""
-    with opened_arrays(file) as arrays:
-        return {key: arrays[key] for key in arrays}
-
-
 class _Arrays(Mapping):
     """Arrays of an open file by name, read when asked for."""
 
