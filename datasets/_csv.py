@@ -19,7 +19,7 @@ _COLUMNS = {
     "label": ("label", "class", "target", "category"),
     "split": ("split", "subset", "set"),
 }
-TEST_NAMES = ("test", "val", "valid", "validation")
+TEST_NAMES = ("test", "val", "valid", "validation", "dev")
 _PART, _SEED = 0.2, 0  # where nothing says which images test
 
 

@@ -11,7 +11,7 @@ import torch
 from ..core.data import ImageData
 from ..core.errors import UserError
 from ._class_order import order_notes
-from ._csv import SPLIT_OFF, split_off
+from ._csv import SPLIT_OFF, TEST_NAMES, split_off
 from ._decode import extensions
 from ._encoded import Encoded, EncodedSplit, encoded_data
 from ._labels import numbered, plain_labels
@@ -19,7 +19,6 @@ from ._limits import hidden
 from .arrays import class_names
 from .folder import with_mirror
 
-TESTS = ("test", "val", "valid", "validation", "dev")
 _TOKEN = re.compile(r"(?:^|[^a-z])(train|test|val|valid|validation|dev)(?:[^a-z]|$)")
 
 
@@ -52,7 +51,7 @@ def chosen_splits(held: Sequence[str], where: Path, notes: list[str]) -> tuple[s
     """Names of the train and of the test split; None: there is one split, of which a part has to test."""
     if len(held) == 1:
         return held[0], None
-    test = next((name for name in TESTS if name in held), None)
+    test = next((name for name in TEST_NAMES if name in held), None)
     if "train" not in held or test is None:
         raise UserError(
             f"{where} holds the splits {', '.join(name or 'unnamed' for name in sorted(held))}; train and test are due"

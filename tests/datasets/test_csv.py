@@ -80,6 +80,11 @@ def test_mistakes_name_file_and_line(folder, rows, header, message):
     assert "\n" not in str(error.value)
 
 
+def test_dev_tests_where_there_is_nothing_else(folder):
+    data = load(folder, [f"pics/{k}.png,{k % 2},{'train' if k < 4 else 'dev'}" for k in range(6)])
+    assert (data.name, red(data.test)) == ("set[test=dev]", [4, 5])
+
+
 def test_a_table_that_nobody_named_is_pointed_at(folder):
     (folder / "labels.csv").write_text("file,label\n")
     with pytest.raises(UserError, match="has no train/; .*; if labels.csv lists the images, give labels=labels.csv"):
