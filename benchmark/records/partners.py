@@ -42,9 +42,11 @@ def _named(record: dict) -> dict:
     name, values = parse_spec(record["method_spec"])
     values |= {key: f"{len(specs)} other{'s' * (len(specs) > 1)}" for key, specs in others.items()}
     everyone = [record["distill_backbone"], *(spec for specs in others.values() for spec in specs)]
+    spec = write_spec(name, values)
     return {
         **record,
-        "method_spec": write_spec(name, values),
+        "method_spec": spec,
+        "display": {**(record.get("display") or {}), spec: f"{name}, {len(everyone)} backbones"},
         "distill_backbone": "+".join(everyone),
         "params": {**record["params"], **dict.fromkeys(others)},
     }

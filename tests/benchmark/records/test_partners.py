@@ -18,6 +18,7 @@ def duet(judge, top1, seed=0, distil=A, also=f"{B}+{C}"):
 def test_all_who_took_part_are_the_distil_backbone():
     (named,) = with_partners([duet(A, 90.0)])
     assert (named["method_spec"], named["distill_backbone"]) == ("duet[also=2 others,steps=5]", f"{A}+{B}+{C}")
+    assert named["display"] == {"duet[also=2 others,steps=5]": "duet, 3 backbones"}
     assert with_partners([named]) == [named], "it may be asked twice"
     assert [took_part(named["distill_backbone"], judge) for judge in (A, B, C, "timm[model=a]", None)] == [True] * 3 + [
         False
