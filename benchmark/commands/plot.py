@@ -29,7 +29,7 @@ def add(commands) -> None:
 def main(args: argparse.Namespace) -> int:
     load_plugins(args.plugin)
     if args.kind == "gallery":
-        print(_gallery(args.folders, args.out))
+        print(_gallery(args))
         return 0
     from ...core.errors import UserError
     from ..records.bundle import read_records
@@ -48,25 +48,35 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _gallery(folders: list[Path], out: Path) -> Path:
-    """One row per method and backbone, of the sets in the run folders."""
+def _gallery(args: argparse.Namespace) -> Path:
+    """One row per method and backbone, of the sets in the run folders that are asked for."""
     from ...core.errors import UserError
     from ...core.sets import DistilledSet
+    from ..records.records import FILE, load_records
+    from ..report.choose import fits, parts
     from ..report.gallery import gallery
-    from ..report.names import short_names
+    from ..report.names import display_names, short_names
 
-    if out.suffix != ".png":
-        raise UserError(f"{out}: a gallery is pixels; give a .png")
+    if args.out.suffix != ".png":
+        raise UserError(f"{args.out}: a gallery is pixels; give a .png")
+    asked = parts(args.methods)
     found = {}
-    for folder in folders:
+    for folder in args.folders:
         for file in sorted((folder / "sets").glob("*/set.json")):
             try:
                 dset = DistilledSet.load(file.parent)
             except UserError:  # refers to real images
                 continue
-            found.setdefault((dset.provenance.get("method_spec", "?"), dset.provenance.get("distill_backbone") or ""), dset)
-    names, _ = short_names([spec for key in found for spec in key if spec])
+            made = dset.provenance
+            method, dataset = made.get("method_spec", "?"), made.get("dataset") or "?"
+            wanted = not asked or any(fits(method, name) for name in asked)
+            if wanted and (args.dataset is None or fits(dataset, args.dataset)) and args.ipc in (None, made.get("ipc")):
+                found.setdefault((method, made.get("distill_backbone") or ""), dset)
+    if not found:
+        raise UserError("no set with images is asked for; leave out --methods, --dataset or --ipc, or give the run folder")
+    kept = [folder for folder in args.folders if (folder / FILE).is_file()]
+    names, _ = short_names([spec for key in found for spec in key if spec], display_names(load_records(kept) if kept else ()))
     rows = [
         (" ".join(names[spec] for spec in key if spec), dset) for key, dset in sorted(found.items(), key=lambda item: item[0])
     ]
-    return gallery(rows, out)
+    return gallery(rows, args.out)

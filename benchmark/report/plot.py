@@ -50,7 +50,7 @@ def figure(
             elif kind == "ranks":
                 _ranks(drawn, records, protocol)
             else:
-                KINDS[kind](drawn.subplots(), records, protocol, real_methods)
+                KINDS[kind](drawn.subplots(), with_partners(records), protocol, real_methods)
             out.parent.mkdir(parents=True, exist_ok=True)
             drawn.savefig(out, dpi=300)
         except OSError as error:
@@ -62,7 +62,7 @@ def figure(
 
 def _names(records: Sequence[dict]) -> dict[str, str]:
     fields = ("method_spec", "distill_backbone", "eval_backbone", "protocol_spec", "dataset")
-    return short_names([r[f] for r in with_partners(records) for f in fields if r[f]], display_names(records))[0]
+    return short_names([r[f] for r in records for f in fields if r[f]], display_names(records))[0]
 
 
 def _chosen(records: Sequence[dict], protocol: str | None) -> tuple[Table, str]:

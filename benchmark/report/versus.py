@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from ...core.errors import UserError
+from ..records.partners import with_partners
 from .conditions import conditions
 from .names import display_names
 from .rows import frame_of
@@ -17,6 +18,7 @@ def versus(records: Sequence[dict], method: str) -> list[Table]:
     """Every method minus `method` (name, spec, or the suite's name for it), over the same datasets, IPCs, backbones and seeds:
     a table per dataset and IPC, and one over all where there are several. Raises `UserError` for a method that is not there or
     stands alone, and for records that cannot be compared."""
+    records = with_partners(records)
     found, attempts = scores(records), tried(records)
     named = {name: spec for spec, name in display_names(records).items() if spec in found}
     base = the_method(named.get(method, method), list(found))
@@ -68,7 +70,7 @@ def _versus(
 def ranks(records: Sequence[dict]) -> list[Table]:
     """Average ranks of the methods, ceilings aside, per protocol: one table. Raises `UserError` for fewer than two methods, and
     for records that cannot be compared."""
-    with_budget = [r for r in records if r["ipc"] is not None]
+    with_budget = [r for r in with_partners(records) if r["ipc"] is not None]
     found = {name: places for name, places in scores(with_budget).items() if places}
     known = ranked(records)
     first = next(iter(known.values()))
@@ -77,7 +79,7 @@ def ranks(records: Sequence[dict]) -> list[Table]:
     caption = [line for column, r in known.items() for line in _told(column, r)]
     caption += _unfinished(found, tried(with_budget))
     caption += conditions(frame_of(with_budget), timed=False)
-    return [Table("Average ranks", caption, list(known), rows, digits=2, display=display_names(records))]
+    return [Table("Average ranks", caption, list(known), rows, digits=2, display=display_names(with_budget))]
 
 
 def ranked(records: Sequence[dict]) -> dict[str, Ranks]:

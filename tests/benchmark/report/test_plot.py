@@ -69,6 +69,14 @@ def test_the_command_draws_images_and_losses_of_a_run(tmp_path):
     for kind, name in (("gallery", "g.png"), ("curve", "c.png")):
         assert main(["plot", str(run), "--kind", kind, "-o", str(tmp_path / name)]) == 0
         assert (tmp_path / name).stat().st_size > 5000
+    assert main(["plot", str(run), "--kind", "gallery", "--methods", "unheard-of", "-o", str(tmp_path / "g.png")]) == 2
+
+
+def test_a_set_of_several_backbones_has_a_point_of_its_own(tmp_path):
+    several = [
+        {**r, "method": "duet", "method_spec": "duet[also=x]", "params": {"also": "x"}} for r in grid(("clpdd",)) if r["ipc"]
+    ]
+    assert "duet, 2 backbones" in figure([*grid(), *several], "transfer", tmp_path / "f.svg").read_text()
 
 
 def test_nothing_to_draw_is_one_line(tmp_path):
