@@ -8,7 +8,9 @@ computed: the bank notes that they were asked for.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, get_type_hints
@@ -36,6 +38,7 @@ from .image_cost import count
 
 _STEPS = 2  # that are taken
 _PATIENCE = 60.0  # CPU seconds, so that what can be counted does not depend on what else the machine does
+_FILLING = 0.5  # CPU seconds for what is kept in the bank and sends no image through a network
 _SIZE, _DIM = 8, 8  # of the stand-in backbone: pixels and features
 _STUDENT, _STUDENT_SIZE = "convnet[widths=32-32{norm}]", 16  # so wide that solves and losses are small beside it
 _TRAIN = 1024  # train images of a method with students, at least; the cost of its entries in the bank grows with them
@@ -105,6 +108,7 @@ def count_method(method: Method, sizes: Sizes, ipc: int) -> Found:
 def count_protocol(protocol: Protocol, sizes: Sizes, dset: DistilledSet) -> Found:
     """What judging `dset` takes on one backbone, or on none. Raises `NotCounted`."""
     student = _student_of(protocol)
+    dset = dataclasses.replace(dset, provenance={"distill_backbone": "stand-in", **dset.provenance})
     trial, cut = _Trial(student, sizes, scale=1.0), _narrow(protocol, student)
     backbone = _stand_in(trial) if protocol.uses_backbone else None
     data = _made_up(sizes, sizes.train)
@@ -220,21 +224,21 @@ class _NotingBank(FeatureBank):
         kind, trial = (fill.__qualname__, shape), self.trial
         if kind not in self.fills:
             self.fills[kind] = self._filled(fill)
-        if trial.student is None:
-            raise NotCounted("it keeps things in the bank that are not features")
-        numbers = shape[0] * _weights(trial.student)
+        numbers = math.prod(shape) if trial.student is None else shape[0] * _weights(trial.student)
         self._note(Entry(f"{sorted(facts.items(), key=str)}", Counts().plus(self.fills[kind], trial.scale), numbers))
         return 0.1 * torch.rand(shape)
 
     def _filled(self, fill: Callable[[Rows], None]) -> Counts:
-        """Counts of filling one entry, whose own steps end it early where it tells of them."""
+        """Counts of filling one entry, whose own steps end it early where it tells of them. Without students, what sends no
+        image through a backbone (a head that is trained on features) costs nothing, as probes do."""
         trial = self.trial
         outer, trial.counts = trial.counts, Counts()
         marks, steps, trial.marks, trial.steps = trial.marks, trial.steps, [], 0
         try:
-            fill(_Nowhere())
+            with nullcontext() if trial.student else _Hurry(cpu_clock() + _FILLING):
+                fill(_Nowhere())
         except _Enough:
-            if not trial.steps:
+            if not trial.steps and (trial.student or trial.counts != Counts()):
                 raise
         cost = trial.total()
         trial.counts, trial.marks, trial.steps = outer, marks, steps
@@ -267,6 +271,19 @@ class _Flops(TorchDispatchMode):
                 raise _Enough
             self.trial.counts.student += count(*args, **(kwargs or {}), out_val=out) / self.trial.unit
         return out
+
+
+class _Hurry(TorchDispatchMode):
+    """Ends what runs inside at a time of the CPU's clock."""
+
+    def __init__(self, end: float):
+        super().__init__()
+        self.end = end
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if cpu_clock() > self.end:
+            raise _Enough
+        return func(*args, **(kwargs or {}))
 
 
 class _nothing:

@@ -134,6 +134,15 @@ def test_students_cost_what_a_whole_run_computes(backbone, data, run, spec):
     assert counter.flops == pytest.approx(views * count(backbone.network, backbone.spec.input_size)[0] + theirs, rel=0.25)
 
 
+def test_inherit_probe_is_counted():
+    """Views of the set under both backbones; real features and the head that is trained on them are entries of the bank."""
+    sizes = Sizes(200, 100, 10)
+    found = count_protocol(PROTOCOLS.create("inherit-probe[view_budget=60,epochs=20]"), sizes, made_up_set(sizes, 3))
+    assert found.counts.forward == 2 * 30 * 4
+    assert any("full-data head" in entry.name and entry.cost.forward == 0 for entry in found.entries)
+    assert {"train", "test"} <= {entry.name.split()[1] for entry in found.entries if entry.name.startswith("features")}
+
+
 def test_pretraining_is_counted_by_its_steps():
     sizes = Sizes(200, 50, 10)
     protocols = [PROTOCOLS.create(f"ssl-pretrain[steps={steps}]") for steps in (100, 1000)]
