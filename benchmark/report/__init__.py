@@ -12,7 +12,7 @@ Imports `records` and `machine`.
     statistics  intervals, paired differences, average ranks
     conditions  device and machines of a table's records
     choose      which records and rows were asked for
-    leaderboard   one page of shared bundles, with links to them
+    leaderboard one page of shared bundles, with links to them
     names       names for people
     render      tables as text, Markdown, LaTeX, CSV, JSON
     escape      texts from elsewhere made harmless
