@@ -218,7 +218,7 @@ def test_the_content_of_a_set_that_a_method_is_given_is_part_of_what_it_makes(pl
 
 
 def test_ten_thousand_cells_are_planned_in_seconds(fake_plugins):
-    """In 10 s on an idle machine, as the project promises; here with twice that for a busy one, in CPU seconds."""
+    """In CPU seconds, which a busy machine stretches too: 4 s where it is idle."""
     begin = time.process_time()
     cells = plan(
         suite(
@@ -228,7 +228,7 @@ def test_ten_thousand_cells_are_planned_in_seconds(fake_plugins):
         device="cpu",
     )  # fmt: skip
     assert len(cells) == 10_000
-    assert time.process_time() - begin < 20
+    assert time.process_time() - begin < 10
 
 
 def test_a_record_says_how_classes_were_ordered(planned, tmp_path):
