@@ -36,7 +36,7 @@ def test_a_set_says_what_one_of_a_run_says(tmp_path, fake_plugins):
     (folder,) = (tmp_path / "run" / "sets").iterdir()
     stored, made = ddbench.load_set(folder), ddbench.distill("random", backbone=None, data="fake_data", device="cpu")
     assert made.fingerprint() == stored.fingerprint()
-    measured = {"measured"}
+    measured = {"measured", "feature_keys"}
     assert made.provenance.keys() == stored.provenance.keys() - measured
     differ = {name for name in made.provenance if made.provenance[name] != stored.provenance[name]}
     assert differ <= {"environment"}, {name: (made.provenance[name], stored.provenance[name]) for name in differ}
