@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import UserError
-from ..records.partners import is_own
 from ..records.records import FILE as RECORDS
 from ..records.records import load_records
 from ._shared import command
@@ -80,6 +79,8 @@ def made_by(folder: Path) -> str | None:
 
 def accuracy(records: Sequence[dict[str, Any]], protocol: str) -> str:
     """Mean top-1 on the backbone that distilled, over all backbones where none did."""
+    from ..records.partners import is_own
+
     done = [record for record in records if record["protocol_spec"] == protocol and record["status"] == "ok"]
     own = [record for record in done if is_own(record)] or done
     return f"{statistics.fmean(record['top1'] for record in own):.1f}" if own else "—"
