@@ -236,22 +236,22 @@ def test_one_line_where_ray_is_missing(monkeypatch):
         RayEngine("cpu")
 
 
-def test_files_travel_and_land_whole(tmp_path):
-    one, two = tmp_path / "one", tmp_path / "two"
-    for name in (
-        "sets/aa/set.json",
-        "sets/aa/images/c/1.png",
-        "checkpoints/aa/loop0.safetensors",
-        "logs/aa.log",
-        "sets/bb/set.json",
+def test_files_travel_and_land_whole(cells, tmp_path):
+    (cell, other), one, two = cells[:2], tmp_path / "one", tmp_path / "two"
+    for file in (
+        cell.set_in(one) / "set.json",
+        cell.set_in(one) / "images/c/1.png",
+        one / "checkpoints" / cell.cell_hash / "loop0.safetensors",
+        one / "logs" / f"{cell.cell_hash}.log",
+        other.set_in(one) / "set.json",
     ):
-        (one / name).parent.mkdir(parents=True, exist_ok=True)
-        (one / name).write_text(name)
-    files = on_ray._files(one, "aa")
-    assert "sets/bb/set.json" not in files
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(file.name)
+    files = on_ray._files(one, cell)
+    assert str((other.set_in(one) / "set.json").relative_to(one)) not in files
     for _ in range(2):  # a second time in place of the first
         on_ray._store(files, two)
-    assert on_ray._files(two, "aa") == files
+    assert on_ray._files(two, cell) == files
     assert len(files) == 4
 
 
