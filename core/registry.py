@@ -225,9 +225,9 @@ class SpecOf:
         from pydantic_core import core_schema
 
         def checked(value: str) -> str:
-            for spec in self.parts(value):
-                self.registry.create(spec)
-            return value
+            """In the form that records have, so that one configuration has one spelling."""
+            parts = [spec_string(self.registry.create(spec)) for spec in self.parts(value)]
+            return "+".join(parts) if parts else value
 
         return core_schema.no_info_after_validator_function(checked, handler(source))
 

@@ -258,7 +258,6 @@ class CellRun:
             torch.cuda.empty_cache()
 
 
-# Identity that a set carries with it, so that the folder explains itself without the records.
 # All sets meet the same probes (initial heads, views, batch orders), so that their difference is theirs alone.
 _PROBE_SEED = 0
 

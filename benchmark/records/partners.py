@@ -41,7 +41,7 @@ def _named(record: dict) -> dict:
         return record
     name, values = parse_spec(record["method_spec"])
     values |= {key: f"{len(specs)} other{'s' * (len(specs) > 1)}" for key, specs in others.items()}
-    everyone = [record["distill_backbone"], *(spec for specs in others.values() for spec in specs)]
+    everyone = list(dict.fromkeys([record["distill_backbone"], *(spec for specs in others.values() for spec in specs)]))
     spec = write_spec(name, values)
     return {
         **record,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import UserError
+from ..records.partners import with_partners
 from . import charts
 from .choose import protocols_in_order
 from .conditions import conditions
@@ -70,6 +71,7 @@ def page(
     title: str = "ddbench report",
 ) -> str:
     """The whole page. `real_methods`: names of methods that pick real images. Raises `UserError` without jinja2 or records."""
+    as_run, records = records, with_partners(records)
     finished = [r for r in records if r["status"] == "ok"]
     if not finished:
         raise UserError("no finished cell; there is nothing to report")
@@ -92,7 +94,7 @@ def page(
         claimed=claimed,
         failed=_failed(records, names),
         environments=_environments(finished),
-        commands=_commands(records, names),
+        commands=_commands(as_run, records, names),
         legend=legend,
         notes=notes,
         conditions=conditions(frame_of(finished), timed=True),
@@ -324,19 +326,23 @@ def _environments(records: Sequence[dict]) -> list[dict[str, Any]]:
     return sorted(held.values(), key=lambda entry: -entry["records"])
 
 
-def _commands(records: Sequence[dict], names: Mapping[str, str]) -> list[dict[str, str]]:
-    """A command per method, dataset and IPC that repeats its rows."""
+def _commands(as_run: Sequence[dict], records: Sequence[dict], names: Mapping[str, str]) -> list[dict[str, str]]:
+    """A command per method, dataset and IPC that repeats its rows: `records`, as tables name them."""
     import shlex
 
     held: dict[tuple, list[dict]] = defaultdict(list)
-    for r in records:
-        held[r["method_spec"], r["dataset"], r["ipc"]].append(r)
+    for r, shown in zip(as_run, records, strict=True):
+        held[r["method_spec"], shown["method_spec"], r["dataset"], r["ipc"]].append(r)
     commands = []
-    for (method, dataset, ipc), group in held.items():
+    for (method, name, dataset, ipc), group in held.items():
         words = ["ddbench", "run", "-m", method]
-        for option, name in (("-b", "distill_backbone"), ("--eval-backbone", "eval_backbone"), ("--protocol", "protocol_spec")):
-            words += [word for spec in dict.fromkeys(r[name] for r in group) if spec for word in (option, spec)]
+        for option, key in (
+            ("-b", "distill_backbone"),
+            ("--eval-backbone", "eval_backbone"),
+            ("--protocol", "protocol_spec"),
+        ):
+            words += [word for spec in dict.fromkeys(r[key] for r in group) if spec for word in (option, spec)]
         words += ["-d", dataset, *([] if ipc is None else ["--ipc", str(ipc)])]
         words += [word for seed in sorted({r["distill_seed"] for r in group}) for word in ("--seed", str(seed))]
-        commands.append({"name": f"{names[method]}, {names[dataset]}", "text": plain(shlex.join([*words, "--no-controls"]))})
+        commands.append({"name": f"{names[name]}, {names[dataset]}", "text": plain(shlex.join([*words, "--no-controls"]))})
     return commands

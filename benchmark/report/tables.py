@@ -72,6 +72,7 @@ def check_comparable(group: Frame) -> None:
         if len(found) > 1:
             raise UserError(f"the records mix {what} ({', '.join(found)}); {cure}")
     check_versions(group)
+    check_defaults(group)
     twice = group[group.duplicated(list(_CELL), keep=False)]
     for cell, rows in twice.groupby(list(_CELL), dropna=False, sort=False):
         apart = [name for name in _APART if name in rows and rows[name].astype(str).nunique() > 1]
@@ -86,6 +87,19 @@ def check_versions(group: Frame) -> None:
             listed = ", ".join(str(v) for v in versions)
             cure = "older and newer code share a folder: run it into another --out"
             raise UserError(f"the records mix versions {listed} of protocol {spec!r}; {cure}")
+
+
+def check_defaults(group: Frame) -> None:
+    """Raise `UserError` if one spec stands for several values of a parameter: its default changed between the records."""
+    code = group["method_code"].astype(str) if "method_code" in group else pd.Series("", index=group.index)
+    first = group.assign(_code=code).drop_duplicates(["method_spec", "_code"])  # one code has one set of defaults
+    for spec, part in first.groupby("method_spec"):
+        params = [params for params in part["params"] if isinstance(params, dict)]
+        for key in sorted({key for each in params for key in each}):
+            values = list(dict.fromkeys(str(each[key]) for each in params if key in each))
+            if len(values) > 1:
+                mixed = f"the records mix {spec} with {key} = {' and '.join(values)}"
+                raise UserError(f"{mixed}: its default changed; give the folders one by one")
 
 
 def check_together(frame: Frame) -> None:

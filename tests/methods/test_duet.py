@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from ddbench.core.backbone import BACKBONES
 from ddbench.core.engine import FeatureEngine
 from ddbench.core.errors import UserError
 from ddbench.core.images import Pixels
@@ -70,8 +71,6 @@ def test_a_stronger_anchor_keeps_images_nearer_to_real_ones(backbone, data, run)
 
 
 def test_further_backbones_change_the_images(backbone, data, run, make_backbone, monkeypatch):
-    from ddbench.core.backbone import BACKBONES
-
     class Source:
         def load(self):
             return make_backbone(dim=7)
@@ -84,8 +83,19 @@ def test_further_backbones_change_the_images(backbone, data, run, make_backbone,
 
 @pytest.mark.parametrize(
     ("spec", "message"),
-    [("duet[also=mini_vit_simclr+mini_rasnet]", "unknown backbone 'mini_rasnet'"), ("duet[init=noise]", "give anchor=0")],
+    [
+        ("duet[also=mini_vit_simclr+mini_rasnet]", "unknown backbone 'mini_rasnet'"),
+        ("duet[also=mini_vit_simclr+mini_vit_simclr]", "names a backbone twice"),
+        ("duet[init=noise]", "give anchor=0"),
+    ],
 )
 def test_bad_input_is_refused_before_anything_runs(spec, message):
     with pytest.raises(UserError, match=message):
         METHODS.create(spec)
+
+
+def test_the_backbone_that_distils_is_no_further_one(data):
+    method = METHODS.create("duet[also=mini_vit_simclr]")
+    spec = BACKBONES.create("mini_vit_simclr").load().spec
+    assert "names the backbone that distils" in method.supports(spec, data, 1)
+    assert method.supports(BACKBONES.create("mini_vit_mae").load().spec, data, 1) is None

@@ -18,7 +18,7 @@ BUNDLE = min(ROOT.glob("results/reference/*/*.json.gz"), key=lambda file: file.s
 
 def answer(*argv: str, cwd) -> tuple[int, str]:
     """Exit code and output of `ddbench ARGV` in an interpreter that cannot import torch."""
-    done = subprocess.run([sys.executable, "-P", "-c", PROGRAM, *argv], cwd=cwd, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-P", "-c", PROGRAM, *argv], cwd=cwd, capture_output=True, text=True, timeout=600)
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout + done.stderr
 

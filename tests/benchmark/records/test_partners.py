@@ -3,8 +3,12 @@
 import pytest
 
 from ddbench.benchmark.records.partners import is_own, took_part, with_partners
+from ddbench.benchmark.report.page import page
 from ddbench.benchmark.report.tables import tables
 from ddbench.benchmark.report.versus import versus
+from ddbench.core.errors import UserError
+from ddbench.core.method import METHODS
+from ddbench.core.params import spec_string
 
 from ..fake_records import record
 
@@ -24,6 +28,26 @@ def test_all_who_took_part_are_the_distil_backbone():
         False
     ] * 2
     assert [is_own(duet(judge, 1.0)) for judge in (A, B, "mini_vit_dino")] == [True, True, False]
+
+
+def test_the_page_has_them_and_commands_that_repeat_them():
+    pytest.importorskip("jinja2")
+    text = page([duet(A, 90.0), duet(B, 70.0), duet("mini_vit_dino", 30.0), record("random", None, A)])
+    assert "duet, 3 backbones" in text
+    assert f"-m &#39;duet[also={B}+{C},steps=5]&#39; -b {A} " in text
+
+
+def test_one_spelling_for_one_backbone():
+    written = METHODS.create("duet[also=timm[pretrained=true,model=resnet10t,input_size=32]]")
+    assert spec_string(written) == spec_string(METHODS.create("duet[also=timm[model=resnet10t,input_size=32,pretrained=true]]"))
+
+
+def test_one_spec_with_two_defaults_is_refused():
+    old, new = ({"params": {"anchor": anchor}, "method_code": code} for anchor, code in ((20.0, "a"), (200.0, "b")))
+    records = [record("duet", A, A, seed=0, **old), record("duet", A, A, seed=1, **new)]
+    with pytest.raises(UserError, match="mix duet with anchor = 20.0 and 200.0: its default changed"):
+        tables(records, "summary")
+    assert tables([records[0], record("duet", A, A, seed=1, params={"other": 1}, method_code="c")], "summary")
 
 
 @pytest.mark.parametrize(
