@@ -21,10 +21,12 @@ from ..core.registry import Registry
 from ..core.run import Progress, Run
 from ..core.sets import DistilledSet
 from .cell.caveats import caveats
+from .cell.distillation import checked
 from .foreign.fit import check_classes, other_data
 from .foreign.read import read_external
 from .machine.environment import environment
 from .records.records import jsonable
+from .records.set_facts import SetFacts
 from .suite.cell import Cell, hashed
 from .suite.code import code_of, definitions
 from .suite.plan import named_fingerprints
@@ -45,7 +47,8 @@ def distill(
 
     `method`, `backbone` and `data` are specs such as `clpdd[tau=0.1]`, or objects; `params` are parameters of a method
     given by name. `backbone` may be None for methods that use none. `progress(step, steps, loss)` is called after each step.
-    `device` `auto` is CUDA where there is one. What the set's provenance says is what the command line stores.
+    `device` `auto` is CUDA where there is one; the set is on the CPU. What its provenance says is what the command line stores,
+    its content's fingerprint included: a set that is altered afterwards is no longer that of the method.
 
     Raises `UserError` for bad input, `Unsupported` for a combination that makes no sense, and `Diverged`, which carries the
     last good images, for a non-finite loss.
@@ -75,8 +78,10 @@ def distill(
             device=device.type,
         )
     )
-    dset = method.distill(encoder, images, ipc, run=_run(seed, device, progress))  # type: ignore[arg-type]
-    return replace(dset, provenance={**dset.provenance, **cell.identity(), "environment": jsonable(environment(device))})
+    dset = checked(method.distill(encoder, images, ipc, run=_run(seed, device, progress)))  # type: ignore[arg-type]
+    facts = SetFacts(n_images=len(dset), labels_of=dset.labels_of, set_fingerprint=dset.fingerprint())
+    made = {**cell.identity(), "environment": jsonable(environment(device)), "measured": facts.to_json()}
+    return replace(dset, provenance={**dset.provenance, **made})
 
 
 def evaluate(

@@ -79,10 +79,13 @@ def _recorded_content(dset: DistilledSet) -> str | None:
 
 
 def _ours(dset: DistilledSet) -> dict[str, Any]:
-    """The identity that a set of a run has with it; sets of older versions do not say by which code they were made."""
+    """The identity that a set of a run has with it, and its content where none is on record to compare it with.
+
+    Sets of older versions do not say by which code they were made.
+    """
     later = {"method_code": None, "named_fingerprints": {}}
     known = {key: dset.provenance.get(key, default) for key, default in later.items()}
-    if _recorded_content(dset) is None and "cell_hash" not in dset.provenance:
+    if _recorded_content(dset) is None:
         known["named_fingerprints"] = {**known["named_fingerprints"], "content": dset.fingerprint()}
     return {**{key: dset.provenance[key] for key in _OURS}, **known}
 

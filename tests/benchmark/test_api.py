@@ -36,10 +36,13 @@ def test_a_set_says_what_one_of_a_run_says(tmp_path, fake_plugins):
     (folder,) = (tmp_path / "run" / "sets").iterdir()
     stored, made = ddbench.load_set(folder), ddbench.distill("random", backbone=None, data="fake_data", device="cpu")
     assert made.fingerprint() == stored.fingerprint()
-    measured = {"measured", "feature_keys"}
-    assert made.provenance.keys() == stored.provenance.keys() - measured
+    assert made.provenance.keys() == stored.provenance.keys() - {"feature_keys"}
+    told = [
+        dset.provenance["measured"][name] for dset in (made, stored) for name in ("n_images", "labels_of", "set_fingerprint")
+    ]
+    assert told[:3] == told[3:]
     differ = {name for name in made.provenance if made.provenance[name] != stored.provenance[name]}
-    assert differ <= {"environment"}, {name: (made.provenance[name], stored.provenance[name]) for name in differ}
+    assert differ <= {"environment", "measured"}, {name: (made.provenance[name], stored.provenance[name]) for name in differ}
 
 
 def test_a_set_keeps_its_name_when_records_are_made_of_it(fake_plugins):
@@ -47,6 +50,16 @@ def test_a_set_keeps_its_name_when_records_are_made_of_it(fake_plugins):
     cell, _ = given_cell(dset, "myset", "fake_data", ["fake_probe"], ["fake_net"], "cpu")
     assert (cell.method_spec, cell.distill_backbone) == ("clpdd[steps=2]", "fake_net")
     assert cell.cell_hash == dset.provenance["cell_hash"]
+
+
+def test_a_set_that_was_altered_is_not_the_result_of_its_method(fake_plugins):
+    dset = ddbench.distill("random", backbone=None, data="fake_data", device="cpu")
+    altered = dataclasses.replace(dset, images=1 - dset.images)
+    silent = dataclasses.replace(altered, provenance={k: v for k, v in dset.provenance.items() if k != "measured"})
+    cells = [given_cell(each, "set", "fake_data", ["fake_probe"], ["fake_net"], "cpu")[0] for each in (dset, altered, silent)]
+    assert [cell.method for cell in cells] == ["random", "external", "random"]
+    assert cells[2].named_fingerprints == {"content": silent.fingerprint()}
+    assert len({cell.cell_hash for cell in cells}) == 3
 
 
 def test_names_and_objects_mean_the_same(data):
