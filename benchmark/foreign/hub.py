@@ -52,8 +52,16 @@ class _told:
         pass
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+        from huggingface_hub.errors import (
+            EntryNotFoundError,
+            HfHubHTTPError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+            RepositoryNotFoundError,
+        )
 
+        if isinstance(error, LocalEntryNotFoundError):  # an EntryNotFoundError too
+            raise UserError(f"the hub cannot be reached for {self.repo}: connect, or unset HF_HUB_OFFLINE") from None
         if isinstance(error, EntryNotFoundError):
             raise UserError(f"{self.repo} holds no set of ddbench: no set.json and set.safetensors") from None
         if isinstance(error, RepositoryNotFoundError):

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
@@ -100,3 +101,11 @@ def test_a_set_goes_up_with_its_card_and_comes_back_the_same(hub, tmp_path, caps
     with pytest.raises(UserError, match="me/mine holds no set of ddbench"):
         fetched("me/mine", tmp_path / "none")
     assert main(["push", str(tmp_path), "me/mine"]) == 2
+
+
+def test_a_hub_that_cannot_be_reached_is_not_an_empty_repository(monkeypatch, tmp_path):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # nobody listens
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        with pytest.raises(UserError, match="the hub cannot be reached for me/mine"):
+            fetched("me/mine", tmp_path / "none")
