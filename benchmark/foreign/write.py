@@ -4,9 +4,11 @@ Images are never normalised, in none of them: values in [0, 1], or 8-bit PNGs.
 """
 
 import json
-import shutil
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from ...core.disk import writing
 from ...core.errors import UserError
+from ...core.params import parse_spec, split, write_spec
 from ...core.sets import DistilledSet, folder_names
 
 
@@ -33,14 +36,18 @@ def export_set(folder: Path, kind: str, out: Path) -> Path:
 
 def _image_folder(dset: DistilledSet, folder: Path, out: Path) -> None:
     """OUT/CLASS/00000.png; class names are folder names where a file system can hold them."""
-    if dset.labels is None:
-        raise UserError(f"{folder} has no labels, which an image folder is made of; use npz or safetensors")
     names = folder_names(dset.class_names)
-    for index, label in enumerate(dset.labels.tolist()):
+    for index, label in enumerate(_labels(dset, folder).tolist()):
         target = out / names[label]
         target.mkdir(parents=True, exist_ok=True)
         pixels = (dset.images[index] * 255).round().byte().permute(1, 2, 0).numpy()  # type: ignore[union-attr]
         Image.fromarray(pixels).save(target / f"{index:05d}.png")
+
+
+def _labels(dset: DistilledSet, folder: Path) -> Tensor:
+    if dset.labels is None:
+        raise UserError(f"{folder} has no labels, which an image folder is made of; use npz or safetensors")
+    return dset.labels
 
 
 def _npz(dset: DistilledSet, folder: Path, out: Path) -> None:
@@ -60,10 +67,40 @@ def _safetensors(dset: DistilledSet, folder: Path, out: Path) -> None:
 
 def _hugging_face(dset: DistilledSet, folder: Path, out: Path) -> None:
     """README.md (the card), train/CLASS/*.png (what `load_dataset` reads), and the exact set beside them."""
-    _image_folder(dset, folder, out / "train")
-    for name in ("set.safetensors", "set.json"):
-        shutil.copyfile(folder / name, out / name)
+    _labels(dset, folder)
+    dset = replace(dset, provenance=without_folders(dset.provenance))
+    dset.save(out)
+    (out / "images").rename(out / "train")
     (out / "README.md").write_text(card(dset), encoding="utf-8")
+
+
+_LOCATIONS = ("path", "root", "folder", "weights", "file", "labels")  # parameters that say where something lies
+_FOLDERS = re.compile(r"""(?<![\w/\\.:~])(?:~\w*|[A-Za-z]:)?[/\\](?:[^/\\,;()\[\]"'\n]+[/\\])+""")
+
+
+def without_folders(value: Any, key: str = "") -> Any:
+    """`value` of a set's provenance with the names of files in the place of paths, which may name people and machines.
+
+    Those are the values of parameters in `_LOCATIONS`, in specs as in dicts, and absolute paths wherever they stand.
+    """
+    if isinstance(value, dict):
+        return {without_folders(name): without_folders(inner, name) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_folders(inner, key) for inner in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        if "[" in value and len(specs := split(value, "+")) > 1:
+            return "+".join(without_folders(spec) for spec in specs)
+        name, given = parse_spec(value)
+    except UserError:
+        given = {}
+    if given:
+        kept = {each: without_folders(inner, each) for each, inner in given.items()}
+        return value if kept == given else write_spec(name, kept)
+    if key in _LOCATIONS:
+        return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
+    return _FOLDERS.sub("", value)
 
 
 def card(dset: DistilledSet) -> str:

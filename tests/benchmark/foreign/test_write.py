@@ -1,6 +1,7 @@
 """An exported set comes back as it was, from every format."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 from ddbench.benchmark.cli import main
 from ddbench.benchmark.commands.merge import FORMATS
 from ddbench.benchmark.foreign.write import FORMATS as WRITTEN
+from ddbench.benchmark.foreign.write import without_folders
 from ddbench.core.sets import DistilledSet, class_labels
 
 NAMES = ("cat", "Löwe/Katze", "..")
@@ -81,3 +83,37 @@ def test_bad_input_is_one_line(folder, argv, words, capsys):
     (folder.parent / "out").mkdir()
     assert main(["export", str(folder.parent / argv[0]), *argv[1:], "--out", str(folder.parent / "out")]) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("folder[path=/home/ada/clinic,size=64]", "folder[path=clinic,size=64]"),
+        ("neighbors[folder=../ada/sets/x/,of=random]", "neighbors[folder=x,of=random]"),
+        ('folder[path="/home/ada/a, b]"]', 'folder[path="a, b]"]'),
+        ("duet[also=file[file=C:\\ada\\w.pth,model=x]]", "duet[also=file[file=w.pth,model=x]]"),
+        ("duet[also=a[file=~/ada/x]+b[file=ada/y]]", "duet[also=a[file=x]+b[file=y]]"),
+        ("1 file is not read: .heic 1 (first /home/ada b/x/1.heic)", "1 file is not read: .heic 1 (first 1.heic)"),
+        ("/home/ada/clinic", "clinic"),
+        ("timm[model=hf-hub:owner/name]", "timm[model=hf-hub:owner/name]"),
+        ("clpdd[tau=0.1]", "clpdd[tau=0.1]"),
+        ("see https://host/a/b, and/or c", "see https://host/a/b, and/or c"),
+    ],
+)
+def test_of_paths_only_the_last_name_is_told(said, told):
+    assert without_folders(said) == told
+
+
+def test_no_folder_of_this_machine_goes_up(folder):
+    made = {
+        "method": "neighbors", "method_spec": "neighbors[folder=private/ada/set]", "params": {"folder": "private/ada/set"},
+        "dataset": "folder[path=/home/ada/clinic]", "named_fingerprints": {"mini[weights=/home/ada/w.pth]": "0"},
+        "feature_keys": [{"backbone": "mini[weights=/home/ada/w.pth]"}], "dataset_fingerprint": "f" * 64,
+    }  # fmt: skip
+    replace(DistilledSet.load(folder), provenance=made).save(folder)
+    out, dset = exported(folder, "hf")
+    told = (out / "set.json").read_text() + (out / "README.md").read_text()
+    assert "folder[path=clinic]" in told
+    assert "ada" not in told
+    assert DistilledSet.load(out).fingerprint() == dset.fingerprint()
+    assert json.loads((out / "set.json").read_text())["crc32"]
