@@ -11,6 +11,8 @@ from typing import Any
 from ...core.errors import UserError
 from .write import export_set
 
+_LARGEST = {"set.json": 64 << 20, "set.safetensors": 16 << 30}  # bytes; ImageNet-1k at 10 images of 224 per class has 6 GB
+
 
 def push(folder: Path, repo: str, private: bool = False) -> str:
     """Upload the set in `folder` into the dataset repository `repo` (OWNER/NAME), made if it is not there; returns its address.
@@ -26,11 +28,17 @@ def push(folder: Path, repo: str, private: bool = False) -> str:
 
 
 def fetched(repo: str, into: Path) -> Path:
-    """The set of the dataset repository `repo` in the folder `into`. Raises `UserError`."""
+    """The set of the dataset repository `repo` in the folder `into`. Raises `UserError`, for files past the limits too."""
     hub = _hub()
-    for name in ("set.json", "set.safetensors"):
+    where = {"repo_type": "dataset", "local_dir": into, "endpoint": os.environ.get("HF_ENDPOINT")}
+    for name, largest in _LARGEST.items():
         with _told(hub, repo):
-            hub.hf_hub_download(repo, name, repo_type="dataset", local_dir=into, endpoint=os.environ.get("HF_ENDPOINT"))
+            found = hub.hf_hub_download(repo, name, dry_run=True, **where)
+        if found.file_size is None or found.file_size > largest:
+            size = "unknown size" if found.file_size is None else f"{found.file_size / 1e9:.1f} GB"
+            raise UserError(f"{name} of {repo} has {size}; one of up to {largest >> 20} MiB is read: download it yourself")
+        with _told(hub, repo):
+            hub.hf_hub_download(repo, name, revision=found.commit_hash, **where)
     return into
 
 

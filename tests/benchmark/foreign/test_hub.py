@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from ddbench.benchmark.cli import main
+from ddbench.benchmark.foreign import hub as ours
 from ddbench.benchmark.foreign.hub import fetched
 from ddbench.core.errors import UserError
 from ddbench.core.sets import DistilledSet, class_labels
@@ -109,3 +110,11 @@ def test_a_hub_that_cannot_be_reached_is_not_an_empty_repository(monkeypatch, tm
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
         with pytest.raises(UserError, match="the hub cannot be reached for me/mine"):
             fetched("me/mine", tmp_path / "none")
+
+
+def test_a_file_past_the_limit_is_refused_before_it_is_downloaded(hub, monkeypatch, tmp_path):
+    hub["me/mine"] = {"set.json": b"{}", "set.safetensors": bytes(1 << 21)}
+    monkeypatch.setitem(ours._LARGEST, "set.safetensors", 1 << 20)
+    with pytest.raises(UserError, match=r"set.safetensors of me/mine has 0.0 GB; one of up to 1 MiB is read"):
+        fetched("me/mine", tmp_path / "back")
+    assert not (tmp_path / "back/set.safetensors").exists()
