@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import UserError
+from ..records.partners import with_partners
 from .conditions import conditions
 from .names import display_names, short_names
 from .page import judging_protocols, rendered
@@ -28,17 +29,20 @@ def leaderboard(
     """
     if len({file.name for file in bundles}) < len(bundles):
         raise UserError("two bundles have the same file name; rename one, the leaderboard links to them by it")
+    records = with_partners(records)
     check_together(frame_of(records))
     fields = ("method_spec", "dataset", "protocol_spec")
     names, legend = short_names([r[name] for name in fields for r in records], display_names(records))
     held: dict[tuple, dict[str, None]] = defaultdict(dict)  # bundles by method, dataset, IPC; in order
     for file, inside in bundles.items():
-        for r in inside:
+        for r in with_partners(inside):
             held[r["method_spec"], r["dataset"], r["ipc"]][file.name] = None
-    rows = [row for table in tables(records, "summary") for row in _rows(table, records, names, held)]
+    # the full data stand in the table of every IPC, and here once
+    found = [row for table in tables(records, "summary") for row in _rows(table, records, names, held)]
+    rows = list({(row["method"], row["dataset"], row["ipc"], row["protocol"]): row for row in found}.values())
     text = rendered(
         "leaderboard.html.j2", ["table.js"], title=title, rows=rows, claimed=claimed, legend=legend, count=len(records),
-        bundles=len(bundles), conditions=conditions(frame_of(records), timed=False),
+        bundles=len(bundles), conditions=conditions(frame_of(records), timed=True),
     )  # fmt: skip
     try:
         (out / "bundles").mkdir(parents=True, exist_ok=True)
@@ -64,7 +68,7 @@ def _rows(
         for (method, _), values in table.rows:
             here = [r for r in records if (r["method_spec"], r["dataset"]) == (method, dataset) and r["ipc"] in (ipc, None)]
             mine = [r for r in here if r["protocol_spec"] == protocol]
-            if not mine:
+            if not mine:  # not judged under this protocol
                 continue
             of_protocol.append(
                 {
@@ -87,7 +91,8 @@ def _rows(
 
 
 def _machine(record: dict) -> str:
-    environment = record["environment"] or {}
+    """Where its set was distilled, which the seconds are of."""
+    environment = record.get("distill_environment") or record["environment"] or {}
     return str(environment.get("gpu") or environment.get("cpu") or "unknown")
 
 

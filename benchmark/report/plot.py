@@ -48,7 +48,7 @@ def figure(
             if kind == "curve":
                 _curves(drawn.subplots(), curves)
             elif kind == "ranks":
-                _ranks(drawn, records, protocol)
+                _ranks(drawn, with_partners(records), protocol)
             else:
                 KINDS[kind](drawn.subplots(), with_partners(records), protocol, real_methods)
             out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """The leaderboard: a row per method with a link to its records, and nothing in it that cannot be compared."""
 
+import collections
 import json
 import re
 
@@ -7,7 +8,9 @@ import pytest
 
 from ddbench.benchmark.cli import main
 from ddbench.benchmark.records.bundle import read_bundle
+from ddbench.benchmark.report.tables import tables
 
+from ...packaging.conftest import ROOT
 from ..fake_records import grid
 from .test_page import browser  # noqa: F401
 
@@ -44,6 +47,20 @@ def test_a_row_has_own_transfer_cost_and_a_link_to_its_records(site):
     assert read_bundle(site / "bundles" / "theirs.json")
     assert "sfm <b>" not in text
     assert "default-src 'none'" in text
+
+
+def test_every_method_of_a_bundle_has_a_row_and_the_full_data_one(tmp_path):
+    """Sets of several backbones too; two IPCs."""
+    reference = ROOT / "results" / "reference" / "zoo2" / "cifar10.json.gz"
+    again = [{**r, "ipc": 2, "config_hash": r["config_hash"][::-1]} for r in read_bundle(reference) if r["method"] == "clpdd"]
+    more = bundle(tmp_path / "more.json", again)
+    assert main(["report", str(reference), more, "--leaderboard", "-o", str(tmp_path / "site")]) == 0
+    text = (tmp_path / "site" / "index.html").read_text()
+    found = re.findall(r'class="name">([^<]*)<', text)
+    methods = {label[0] for label, _ in tables(read_bundle(reference), "summary")[0].rows}
+    assert len(set(found)) == len(methods) == 7
+    assert "duet, 3 backbones" in found
+    assert collections.Counter(found) == dict.fromkeys(set(found), 2) | {"clpdd": 4}, "two protocols; clpdd at two IPCs"
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path, capsys):
