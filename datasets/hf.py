@@ -8,6 +8,7 @@ import contextlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -137,23 +138,30 @@ class ArrowImages(Packed):
 
     def total_bytes(self) -> int:
         with named("of a row", "cannot be read"):
-            return sum(file.stat().st_size for file in (*self._files(), *self._outside()))
+            return sum(file.stat().st_size for file in (*self._files(), *self._outside))
 
     def _key(self, of_file: Callable[[Path], str]) -> str:
         rows = [*each(of_file, self._files()), *map(str, self.kept.tolist()), *column_key(self.column)]
-        return digest([*rows, *each(of_file, self._outside())], self.size)
+        return digest([*rows, *each(of_file, self._outside)], self.size)
 
     def _files(self) -> list[Path]:
         return [Path(entry["filename"]) for entry in self.rows.cache_files]
 
+    @cached_property
     def _outside(self) -> list[Path]:
-        """Files that rows name in the place of bytes of their own."""
-        from pyarrow import compute  # pyright: ignore[reportMissingImports]  # the library needs it anyway
+        """Files that rows name in the place of bytes of their own. The bytes stay where they are mapped: only their lengths
+        and the paths are gathered."""
+        import pyarrow as pa  # pyright: ignore[reportMissingImports]  # the library needs it anyway
+        from pyarrow import compute  # pyright: ignore[reportMissingImports]
 
-        stored = self.rows.data.column(self.column).take(self.kept)
-        parts = {part.name: values for part, values in zip(stored.type, stored.flatten(), strict=True)}
-        empty = compute.equal(compute.fill_null(compute.binary_length(parts["bytes"]), 0), 0)  # type: ignore[attr-defined]
-        return [Path(path) for path in parts["path"].filter(empty).to_pylist() if path]
+        paths = []
+        stored = self.rows.data.column(self.column)
+        for chunk in stored.chunks:
+            parts = {part.name: values for part, values in zip(chunk.type, chunk.flatten(), strict=True)}
+            empty = compute.equal(compute.fill_null(compute.binary_length(parts["bytes"]), 0), 0)  # type: ignore[attr-defined]
+            paths.append(compute.if_else(empty, parts["path"], None))  # type: ignore[attr-defined]
+        kept = pa.chunked_array(paths, stored.type.field("path").type).take(self.kept)
+        return [Path(path) for path in kept.drop_null().to_pylist() if path]
 
 
 def _bytes_of(stored: Any, name: str) -> bytes:

@@ -184,6 +184,25 @@ def test_images_that_rows_name_by_path_are_part_of_the_contents(tmp_path, limit)
     assert 200 in red(changed.train) + red(changed.test)
 
 
+def test_telling_which_rows_name_files_gathers_no_image(tmp_path):
+    """A folder of `save_to_disk` may be larger than memory."""
+    library, pa = pytest.importorskip("datasets", reason="the extra hf is not installed"), pytest.importorskip("pyarrow")
+    from ddbench.datasets.hf import ArrowImages
+
+    parts = [(bytes(1 << 20), f"/{k}") for k in range(4)] + [(None, "/4"), (b"", "/5"), (None, None), (b"x", None)]
+    column = [pa.array([{"bytes": b, "path": p}], pa.struct({"bytes": pa.binary(), "path": pa.string()})) for b, p in parts]
+    rows = library.Dataset(pa.table({"image": pa.chunked_array(column)}))
+    images = ArrowImages(rows, np.array([5, 0, 1, 2, 4, 6, 7]), "image", 8)
+    pool, usual = pa.proxy_memory_pool(pa.default_memory_pool()), pa.default_memory_pool()
+    pa.set_memory_pool(pool)
+    try:
+        assert [str(path) for path in images._outside] == ["/5", "/4"]
+    finally:
+        pa.set_memory_pool(usual)
+    assert pool.max_memory() < 1 << 19
+    assert images._outside is images._outside
+
+
 def test_packed_shards_and_links_are_counted_and_hard_links_read(tmp_path):
     tar_shards(tmp_path)
     (tmp_path / "train-00002.tar.gz").write_bytes(b"?")
