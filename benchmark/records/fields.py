@@ -81,7 +81,7 @@ FIELDS: dict[str, Field] = {
     "judging_fingerprint": Field("text, or null", "of another dataset or backbone that takes part in judging"),
     "display": Field("mapping", "the suite's own names, by spec"),
     # outcome
-    "status": Field("text", "ok, unsupported, oom, timeout, diverged, error or interrupted", needed=True),
+    "status": Field("text", "ok, unsupported, oom, timeout, diverged or failed", needed=True),
     "reason": Field("text, or null", "one line, where the status is not ok"),
     "top1": Field(
         "number, or null", "test accuracy, or what the protocol measures, in percent; mean over probe seeds", needed=True
