@@ -67,6 +67,8 @@ def _rows(
         of_protocol = []
         for (method, _), values in table.rows:
             here = [r for r in records if (r["method_spec"], r["dataset"]) == (method, dataset) and r["ipc"] in (ipc, None)]
+            if not here:
+                raise LookupError(f"no records of {method}, which is a row of {dataset}; name them as its tables do")
             mine = [r for r in here if r["protocol_spec"] == protocol]
             if not mine:  # not judged under this protocol
                 continue

@@ -1,13 +1,14 @@
 """The leaderboard: a row per method with a link to its records, and nothing in it that cannot be compared."""
 
-import collections
 import json
 import re
+from collections import Counter, defaultdict
 
 import pytest
 
 from ddbench.benchmark.cli import main
 from ddbench.benchmark.records.bundle import read_bundle
+from ddbench.benchmark.report.leaderboard import _rows
 from ddbench.benchmark.report.tables import tables
 
 from ...packaging.conftest import ROOT
@@ -60,7 +61,30 @@ def test_every_method_of_a_bundle_has_a_row_and_the_full_data_one(tmp_path):
     methods = {label[0] for label, _ in tables(read_bundle(reference), "summary")[0].rows}
     assert len(set(found)) == len(methods) == 7
     assert "duet, 3 backbones" in found
-    assert collections.Counter(found) == dict.fromkeys(set(found), 2) | {"clpdd": 4}, "two protocols; clpdd at two IPCs"
+    assert Counter(found) == dict.fromkeys(set(found), 2) | {"clpdd": 4}, "two protocols; clpdd at two IPCs"
+
+
+def test_seconds_stand_with_their_warnings_and_the_machine_that_distilled(tmp_path):
+    records = grid()
+    for r in records:
+        r["environment"] = {**r["environment"], "gpu": None, "cpu": "judging CPU"}
+        if r["method"] == "clpdd":
+            r["distill_environment"] = {**r["environment"], "cpu": "distilling CPU"}
+    ours = bundle(tmp_path / "ours.json", records)
+    assert main(["report", ours, "--leaderboard", "-o", str(tmp_path / "site")]) == 0
+    text = (tmp_path / "site" / "index.html").read_text()
+    rows = re.findall(r"<tr data-dataset(.*?)</tr>", text, re.DOTALL)
+    assert all(("distilling CPU" in row) == (">clpdd<" in row) != ("judging CPU" in row) for row in rows)
+    assert "2 different machines or settings; their seconds are not comparable" in text
+
+
+def test_a_row_whose_records_are_not_found_is_no_silence():
+    records = grid()
+    (table,) = tables(records, "summary")
+    others = [r for r in records if r["method"] != "clpdd"]
+    names = {r[field]: r[field] for r in records for field in ("method_spec", "dataset", "protocol_spec")}
+    with pytest.raises(LookupError, match="no records of clpdd"):
+        _rows(table, others, names, defaultdict(dict))
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path, capsys):

@@ -74,9 +74,15 @@ def test_the_command_draws_images_and_losses_of_a_run(tmp_path):
 
 def test_a_set_of_several_backbones_has_a_point_of_its_own(tmp_path):
     several = [
-        {**r, "method": "duet", "method_spec": "duet[also=x]", "params": {"also": "x"}} for r in grid(("clpdd",)) if r["ipc"]
+        {**r, "method": "duet", "method_spec": "duet[also=x]", "params": {"also": "x"}}
+        for r in grid(("clpdd",))
+        if r["method"] == "clpdd"
     ]
     assert "duet, 2 backbones" in figure([*grid(), *several], "transfer", tmp_path / "f.svg").read_text()
+    places = [{**r, "dataset": name} for name in ("digits", "other") for r in [*grid(), *several]]
+    text = figure(places, "ranks", tmp_path / "f.svg").read_text()
+    assert "duet, 2 backbones" in text
+    assert "duet[also" not in text
 
 
 def test_nothing_to_draw_is_one_line(tmp_path):
