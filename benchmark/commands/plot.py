@@ -34,7 +34,7 @@ def main(args: argparse.Namespace) -> int:
     from ...core.errors import UserError
     from ..records.bundle import read_records
     from ..report.choose import chosen, parts
-    from ..report.plot import figure
+    from ..report.paper_figures import figure
 
     records = chosen(read_records(args.folders), "method", parts(args.methods))
     records = chosen(records, "dataset", parts([args.dataset] if args.dataset else None))

@@ -79,7 +79,7 @@ def made_by(folder: Path) -> str | None:
 
 def accuracy(records: Sequence[dict[str, Any]], protocol: str) -> str:
     """Mean top-1 on the backbone that distilled, over all backbones where none did."""
-    from ..records.partners import is_own
+    from ..records.own_and_transfer import is_own
 
     done = [record for record in records if record["protocol_spec"] == protocol and record["status"] == "ok"]
     own = [record for record in done if is_own(record)] or done

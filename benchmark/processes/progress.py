@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..machine.measure import clock
-from ..records.partners import is_own
+from ..records.own_and_transfer import is_own
 from ..suite.cell import Cell
 from .forecast import Forecast, Running
 from .job import Event

@@ -6,7 +6,7 @@ Imports `machine` alone, so that whatever only reads results needs neither torch
     records     records on disk: append, read, repair
     run_folder  a run folder: made, tried, locked
     set_facts   what was measured of one set
-    partners    sets of several distil backbones: who took part
+    own_and_transfer  whether a backbone took part in distilling, also where several did
     bundle      results that travel: what one holds, and refuses
     regression  the gate of CI: a run against a reference
 """

@@ -17,9 +17,9 @@ Imports `records` and `machine`.
     render      tables as text, Markdown, LaTeX, CSV, JSON
     escape      texts from elsewhere made harmless
     page        `ddbench report`: one HTML file
-    charts      its charts
+    page_charts its charts
     images      its images
     assets      its template, style and script
     gallery     a PNG of sets
-    plot        figures for papers
+    paper_figures  figures for papers
 """

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ...core.errors import UserError
 from ...core.registries import PROTOCOLS
-from ..records.partners import distillers, took_part
+from ..records.own_and_transfer import distillers, took_part
 from .conditions import conditions
 from .rows import ceilings, facts_of, frame_of, nested, place_of, rows_of
 from .value import Frame, Row, Table, Value, mean_value

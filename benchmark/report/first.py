@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ..records.partners import with_partners
+from ..records.own_and_transfer import with_partners
 from . import render
 from .rows import ceilings, frame_of
 from .tables import tables

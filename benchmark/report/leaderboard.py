@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import UserError
-from ..records.partners import with_partners
+from ..records.own_and_transfer import with_partners
 from .conditions import conditions
 from .names import display_names, short_names
 from .page import judging_protocols, rendered

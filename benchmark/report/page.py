@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import UserError
-from ..records.partners import with_partners
-from . import charts
+from ..records.own_and_transfer import with_partners
+from . import page_charts as charts
 from .choose import protocols_in_order
 from .conditions import conditions
 from .escape import plain

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ...core.errors import UserError
-from ..records.partners import distillers, took_part, with_partners
+from ..records.own_and_transfer import distillers, took_part, with_partners
 
 LEVEL = 0.95
 BOOTSTRAP_FROM = 20  # seeds; at 10 it still covers 90 % only

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pandas as pd
 
 from ...core.errors import UserError
-from ..records.partners import with_partners
+from ..records.own_and_transfer import with_partners
 from .accuracy import accuracy, relative, with_groups, worst_group
 from .conditions import conditions
 from .names import display_names

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from ...core.errors import UserError
-from ..records.partners import with_partners
+from ..records.own_and_transfer import with_partners
 from .conditions import conditions
 from .names import display_names
 from .rows import frame_of

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from ddbench.benchmark.cli import main
-from ddbench.benchmark.report import charts
+from ddbench.benchmark.report import page_charts as charts
 from ddbench.benchmark.report.images import LARGEST, data_uri, strips
 from ddbench.benchmark.report.page import page
 from ddbench.core.data import ArrayImages, ImageData, Split

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddbench.benchmark.records.partners import is_own, took_part, with_partners
+from ddbench.benchmark.records.own_and_transfer import is_own, took_part, with_partners
 from ddbench.benchmark.report.page import page
 from ddbench.benchmark.report.tables import tables
 from ddbench.benchmark.report.versus import versus

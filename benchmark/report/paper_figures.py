@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import UserError
-from ..records.partners import with_partners
-from .charts import front
+from ..records.own_and_transfer import with_partners
 from .choose import fits, protocols_in_order
 from .names import display_names, short_names
 from .page import Curve, judging_protocols, paper_points
+from .page_charts import front
 from .render import part_name
 from .statistics import BLOCKS, Ranks
 from .tables import tables

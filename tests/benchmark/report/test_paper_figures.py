@@ -6,7 +6,7 @@ import pytest
 
 from ddbench.benchmark.cli import main
 from ddbench.benchmark.report.page import Curve
-from ddbench.benchmark.report.plot import COLUMN, figure
+from ddbench.benchmark.report.paper_figures import COLUMN, figure
 from ddbench.core.errors import UserError
 
 from ..fake_records import grid
