@@ -40,6 +40,7 @@ def figure(
     matplotlib.use("agg")
     from matplotlib import pyplot
 
+    records = with_partners(records)
     settings = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none", "font.size": 7, "axes.linewidth": 0.6,
                 "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}  # fmt: skip
     with pyplot.rc_context(settings):  # type: ignore[arg-type]
@@ -48,9 +49,9 @@ def figure(
             if kind == "curve":
                 _curves(drawn.subplots(), curves)
             elif kind == "ranks":
-                _ranks(drawn, with_partners(records), protocol)
+                _ranks(drawn, records, protocol)
             else:
-                KINDS[kind](drawn.subplots(), with_partners(records), protocol, real_methods)
+                OF_ONE_TABLE[kind](drawn.subplots(), records, protocol, real_methods)
             out.parent.mkdir(parents=True, exist_ok=True)
             drawn.savefig(out, dpi=300)
         except OSError as error:
@@ -250,4 +251,4 @@ def _curves(axes: Any, curves: Sequence[Curve]) -> None:
     axes.legend(fontsize=6)
 
 
-KINDS: Mapping[str, Callable[..., None]] = {"pareto": _pareto, "transfer": _transfer, "curve": _curves}
+OF_ONE_TABLE: Mapping[str, Callable[..., None]] = {"pareto": _pareto, "transfer": _transfer}

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ...core.errors import UserError
-from ..records.own_and_transfer import distillers, took_part, with_partners
+from ..records.own_and_transfer import distillers, took_part
 
 LEVEL = 0.95
 BOOTSTRAP_FROM = 20  # seeds; at 10 it still covers 90 % only
@@ -122,15 +122,15 @@ def _at(by_seed: Mapping[int, float], seed: int) -> float:
 
 
 def scores(records: Sequence[dict]) -> dict[str, Scores]:
-    """Top-1 of the ok records by method spec. Sets of no backbone, and those of no IPC, stand at every distil backbone and
-    IPC that there is."""
-    done = [r for r in with_partners(records) if r["status"] == "ok" and r["top1"] is not None]
+    """Top-1 of the ok records, as `with_partners` names them, by method spec. Sets of no backbone, and those of no IPC, stand
+    at every distil backbone and IPC that there is."""
+    done = [r for r in records if r["status"] == "ok" and r["top1"] is not None]
     return _by_place(done, lambda r: float(r["top1"]))
 
 
 def tried(records: Sequence[dict]) -> dict[str, Tried]:
     """The attempts behind `scores`, finished or not."""
-    return _by_place(with_partners(records), lambda r: None not in (r["distill_backbone"], r["ipc"]))
+    return _by_place(records, lambda r: None not in (r["distill_backbone"], r["ipc"]))
 
 
 def _by_place(records: Sequence[dict], value: Callable[[dict], V]) -> dict[str, dict[Place, dict[int, V]]]:

@@ -72,7 +72,7 @@ def ranks(records: Sequence[dict]) -> list[Table]:
     for records that cannot be compared."""
     with_budget = [r for r in with_partners(records) if r["ipc"] is not None]
     found = {name: places for name, places in scores(with_budget).items() if places}
-    known = ranked(records)
+    known = _by_column(found, with_budget)
     first = next(iter(known.values()))
     names = sorted(found, key=lambda name: first.ranks.get(name, float("inf")))
     rows = [((name, MISSING), [_rank(r, name) for r in known.values()]) for name in names]
@@ -84,8 +84,11 @@ def ranks(records: Sequence[dict]) -> list[Table]:
 
 def ranked(records: Sequence[dict]) -> dict[str, Ranks]:
     """Average ranks by column (`ridge-probe own`) of the methods, ceilings aside. Raises `UserError` as `ranks` does."""
-    with_budget = [r for r in records if r["ipc"] is not None]
-    found = {name: places for name, places in scores(with_budget).items() if places}
+    with_budget = [r for r in with_partners(records) if r["ipc"] is not None]
+    return _by_column({name: places for name, places in scores(with_budget).items() if places}, with_budget)
+
+
+def _by_column(found: Mapping[str, Scores], records: Sequence[dict]) -> dict[str, Ranks]:
     columns = _columns(found)
     by_column = {
         column: average_ranks({name: kept for name, places in found.items() if (kept := part_of(places, spec, own))})
@@ -94,7 +97,7 @@ def ranked(records: Sequence[dict]) -> dict[str, Ranks]:
     known = {column: r for column, r in by_column.items() if r is not None}
     if not known:
         raise UserError("ranks need two methods that were judged in the same places")
-    check_together(frame_of(with_budget))
+    check_together(frame_of(records))
     return known
 
 
