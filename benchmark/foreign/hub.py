@@ -3,8 +3,10 @@
 Only `set.json` and `set.safetensors` are read of a repository: nothing of it is run or unpickled.
 """
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ def push(folder: Path, repo: str, private: bool = False) -> str:
     api = hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
     with tempfile.TemporaryDirectory() as temporary:
         made = export_set(folder, "hf", Path(temporary) / "set")
-        with _told(hub, repo):
+        with _told(repo):
             api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
             api.upload_folder(folder_path=made, repo_id=repo, repo_type="dataset", commit_message="A set distilled by ddbench")
     return f"{api.endpoint}/datasets/{repo}"
@@ -32,12 +34,12 @@ def fetched(repo: str, into: Path) -> Path:
     hub = _hub()
     where = {"repo_type": "dataset", "local_dir": into, "endpoint": os.environ.get("HF_ENDPOINT")}
     for name, largest in _LARGEST.items():
-        with _told(hub, repo):
+        with _told(repo):
             found = hub.hf_hub_download(repo, name, dry_run=True, **where)
         if found.file_size is None or found.file_size > largest:
             size = "unknown size" if found.file_size is None else f"{found.file_size / 1e9:.1f} GB"
             raise UserError(f"{name} of {repo} has {size}; one of up to {largest >> 20} MiB is read: download it yourself")
-        with _told(hub, repo):
+        with _told(repo):
             hub.hf_hub_download(repo, name, revision=found.commit_hash, **where)
     return into
 
@@ -50,29 +52,24 @@ def _hub() -> Any:
     return huggingface_hub
 
 
-class _told:
+@contextlib.contextmanager
+def _told(repo: str) -> Iterator[None]:
     """What the hub refuses, as one line."""
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
-    def __init__(self, hub: Any, repo: str) -> None:
-        self.hub, self.repo = hub, repo
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        from huggingface_hub.errors import (
-            EntryNotFoundError,
-            HfHubHTTPError,
-            HFValidationError,
-            LocalEntryNotFoundError,
-            RepositoryNotFoundError,
-        )
-
-        if isinstance(error, LocalEntryNotFoundError):  # an EntryNotFoundError too
-            raise UserError(f"the hub cannot be reached for {self.repo}: connect, or unset HF_HUB_OFFLINE") from None
-        if isinstance(error, EntryNotFoundError):
-            raise UserError(f"{self.repo} holds no set of ddbench: no set.json and set.safetensors") from None
-        if isinstance(error, RepositoryNotFoundError):
-            raise UserError(f"no dataset repository {self.repo}, or it is not yours to read: `hf auth login`") from None
-        if isinstance(error, HFValidationError | HfHubHTTPError | OSError | RuntimeError | ValueError):
-            raise UserError(f"hub, {self.repo}: {' '.join(str(error).split())}; logged in? `hf auth login`") from None
+    try:
+        yield
+    except LocalEntryNotFoundError:  # an EntryNotFoundError too
+        raise UserError(f"the hub cannot be reached for {repo}: connect, or unset HF_HUB_OFFLINE") from None
+    except EntryNotFoundError:
+        raise UserError(f"{repo} holds no set of ddbench: no set.json and set.safetensors") from None
+    except RepositoryNotFoundError:
+        raise UserError(f"no dataset repository {repo}, or it is not yours to read: `hf auth login`") from None
+    except (HFValidationError, HfHubHTTPError, OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"hub, {repo}: {' '.join(str(error).split())}; logged in? `hf auth login`") from None
